@@ -1,0 +1,1 @@
+"""Everything that embedsmith does without a screen."""

@@ -1,0 +1,1 @@
+"""Files to documents, groups, folds and passages."""

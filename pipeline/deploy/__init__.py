@@ -1,0 +1,1 @@
+"""Artifact to service, and the check that the service answers like the model."""

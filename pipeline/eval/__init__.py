@@ -1,0 +1,1 @@
+"""Model to metrics, rankings and misses."""

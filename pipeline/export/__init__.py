@@ -1,0 +1,1 @@
+"""Model to ONNX, with the proof that it is the same model."""

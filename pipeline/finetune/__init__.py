@@ -1,0 +1,1 @@
+"""Training file to model."""

@@ -1,0 +1,121 @@
+"""Locks that die with their holder: one per result being written, one per GPU."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.errors import Busy
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock.
+
+    Attributes:
+        host: host name of the machine.
+        pid: process id there.
+        started: seconds since the epoch when the lock was taken.
+    """
+
+    host: str
+    pid: int
+    started: float
+
+
+class Lock:
+    """An exclusive advisory lock on one file, released by the kernel when its holder dies."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._path = path
+        self._what = what
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Take the lock at once or not at all.
+
+        Raises:
+            Busy: somebody else holds it; the message names host, pid and start time.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        # `is_held` takes a shared lock for an instant: one refusal is no proof of a holder.
+        for _ in range(3):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+        else:
+            os.close(descriptor)
+            raise self._busy()
+        holder = Holder(socket.gethostname(), os.getpid(), round(time.time(), 3))
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+        self._descriptor = descriptor
+
+    def beat(self) -> None:
+        """Show that the holder is alive, for readers on another host."""
+        with suppress(FileNotFoundError):
+            os.utime(self._path)
+
+    def release(self) -> None:
+        """Give the lock back; safe to call twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Lock:
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _busy(self) -> Busy:
+        holder = holder_of(self._path)
+        who = "another process"
+        if holder:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.started))
+            who = f"process {holder.pid} on {holder.host}, since {since}"
+        return Busy(
+            f"{self._what} is in use by {who}.",
+            safe="Nothing was started and nothing was changed.",
+            next_step="Wait for it (`embedsmith show RUN`) or end it (`embedsmith stop RUN`).",
+        )
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Who wrote the lock file last, whether or not the lock is still held."""
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock now."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def gpu_lock(uuid: str) -> Lock:
+    """The lock of one GPU, by UUID, for every user and run of this machine."""
+    name = f"embedsmith-{uuid.replace('/', '-')}.lock"
+    return Lock(Path(tempfile.gettempdir()) / name, f"GPU {uuid}")

@@ -1,0 +1,1 @@
+"""Kept samples to training file, mined hard negatives and BEIR files."""

@@ -1,0 +1,218 @@
+"""The base models that embedsmith knows, read from `profiles.toml`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BadInput, BadRecipe, MissingPart
+from pipeline.files import read_json
+from pipeline.recipe import Recipe, apply
+
+REHEARSAL_PROFILE = "sentence-transformers/all-MiniLM-L6-v2"
+"""The one profile that needs no GPU, and the one that a rehearsal uses."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A base model: what it is, how a text becomes a vector, how it deploys.
+
+    Attributes:
+        id: its name on the hub, or the path of a folder.
+        title: its name on screens.
+        revision: what was pinned.
+        architecture: `llama_bidirectional`, `ministral3_bidirectional` or
+            `sentence_transformers` (a folder that says itself how it pools).
+        pooling: `mean`, `cls` or `last`.
+        normalize: whether vectors are scaled to length 1.
+        query_prefix: put before every query, character for character.
+        passage_prefix: put before every passage.
+        dimension: numbers a vector has.
+        matryoshka: the leading dimensions that it was trained to be cut to.
+        tokens_max: the longest text that it reads.
+        licence: what its makers allow.
+        gated: whether the gate must open; only the rehearsal's is not.
+        package: the Python package that carries the weights; empty for the hub or a folder.
+        nim_image: the container that serves it; empty when there is none.
+        recipe: its own defaults, by dotted name.
+    """
+
+    id: str
+    title: str
+    revision: str
+    architecture: str
+    pooling: str
+    normalize: bool
+    query_prefix: str
+    passage_prefix: str
+    dimension: int
+    matryoshka: tuple[int, ...]
+    tokens_max: int
+    licence: str
+    gated: bool = True
+    package: str = ""
+    nim_image: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether a run on this profile is a rehearsal."""
+        return self.id == REHEARSAL_PROFILE
+
+
+@cache
+def known_profiles() -> Mapping[str, Profile]:
+    """The profiles of `profiles.toml`, by id."""
+    document = tomllib.loads((files("pipeline") / "profiles.toml").read_text(encoding="utf-8"))
+    profiles = (
+        Profile(**{**entry, "matryoshka": tuple(entry["matryoshka"])})
+        for entry in document["profile"]
+    )
+    return {profile.id: profile for profile in profiles}
+
+
+def find_profile(name: str) -> Profile:
+    """The profile that a recipe names: a known id, or a sentence-transformers folder.
+
+    Raises:
+        BadRecipe: neither; the nearest known id is named.
+        BadInput: the folder is no sentence-transformers model.
+    """
+    known = known_profiles()
+    if name in known:
+        return known[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _folder_profile(folder.resolve())
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    listed = ", ".join(known)
+    raise BadRecipe(
+        f"There is no profile {name!r}, and no folder of that name.",
+        safe="Nothing was changed.",
+        next_step=f"Did you mean {nearest[0]}?" if nearest else f"Choose one of: {listed}.",
+    )
+
+
+def base_recipe(profile: Profile) -> Recipe:
+    """The recipe that a run on `profile` starts from."""
+    overrides = {"profile": profile.id, **profile.recipe}
+    return apply(Recipe(), overrides, f"profile {profile.id}")
+
+
+def weights_folder(profile: Profile) -> Path:
+    """Where the weights of a profile lie on this machine.
+
+    Raises:
+        MissingPart: they are not here; the message says how to get them.
+    """
+    if profile.package:
+        spec = importlib.util.find_spec(profile.package)
+        if spec is None or spec.origin is None:
+            raise MissingPart(
+                f"The package {profile.package} is not installed, and it carries the weights.",
+                safe="The run is as it was.",
+                next_step="Install embedsmith again: its requirements name the package.",
+            )
+        return Path(spec.origin).parent / "model"
+    if profile.id not in known_profiles():
+        return Path(profile.id)
+    folder = _hub_snapshot(profile)
+    if folder is None:
+        raise MissingPart(
+            f"The weights of {profile.id} are not on this machine.",
+            safe="The run is as it was.",
+            next_step=f"Run `hf download {profile.id}` ({profile.licence}), then try again.",
+        )
+    return folder
+
+
+def _hub_snapshot(profile: Profile) -> Path | None:
+    """The downloaded snapshot, looked up as files so that no hub code is imported."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cached = Path(HF_HUB_CACHE) / f"models--{profile.id.replace('/', '--')}"
+    reference = cached / "refs" / profile.revision
+    commit = reference.read_text().strip() if reference.is_file() else profile.revision
+    snapshot = cached / "snapshots" / commit
+    return snapshot if (snapshot / "config.json").is_file() else None
+
+
+def _folder_profile(folder: Path) -> Profile:
+    modules_path = folder / "modules.json"
+    if not modules_path.is_file():
+        raise BadInput(
+            f"{folder} is no sentence-transformers model: it has no modules.json.",
+            safe="Nothing was changed.",
+            next_step="Give the folder that SentenceTransformer.save_pretrained wrote.",
+        )
+    kinds = [str(module["type"]).rpartition(".")[2] for module in read_json(modules_path)]
+    if kinds[:2] != ["Transformer", "Pooling"] or set(kinds[2:]) - {"Normalize"}:
+        raise BadInput(
+            f"{folder} has the modules {', '.join(kinds)}; only Transformer, Pooling and "
+            "Normalize are understood.",
+            safe="Nothing was changed.",
+            next_step="Choose a model without further modules.",
+        )
+    pooling = read_json(folder / "1_Pooling" / "config.json")
+    config = read_json(folder / "config.json")
+    prompts = {}
+    if (folder / "config_sentence_transformers.json").is_file():
+        prompts = read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    return Profile(
+        id=str(folder),
+        title=folder.name,
+        revision="folder",
+        architecture="sentence_transformers",
+        pooling=_pooling_mode(pooling, folder),
+        normalize="Normalize" in kinds,
+        query_prefix=prompts.get("query", ""),
+        passage_prefix=prompts.get("passage") or prompts.get("document") or "",
+        dimension=int(pooling.get("embedding_dimension") or pooling["word_embedding_dimension"]),
+        matryoshka=(),
+        tokens_max=_tokens_max(folder, config),
+        licence="the model's own",
+    )
+
+
+def _pooling_mode(pooling: Mapping[str, Any], folder: Path) -> str:
+    if mode := pooling.get("pooling_mode"):
+        chosen = {str(mode)}
+    else:
+        flags = {
+            "pooling_mode_mean_tokens": "mean",
+            "pooling_mode_cls_token": "cls",
+            "pooling_mode_lasttoken": "last",
+        }
+        chosen = {
+            flags.get(key, key)
+            for key, value in pooling.items()
+            if key.startswith("pooling_mode_") and value is True
+        }
+    chosen = {"last" if mode == "lasttoken" else mode for mode in chosen}
+    if len(chosen) == 1 and (mode := chosen.pop()) in ("mean", "cls", "last"):
+        return mode
+    raise BadInput(
+        f"{folder} pools in a way that is not understood; mean, cls and last are.",
+        safe="Nothing was changed.",
+        next_step="Choose a model with one of these poolings.",
+    )
+
+
+def _tokens_max(folder: Path, config: Mapping[str, Any]) -> int:
+    limits = [int(config.get("max_position_embeddings") or 512)]
+    sentence_config = folder / "sentence_bert_config.json"
+    if sentence_config.is_file() and (limit := read_json(sentence_config).get("max_seq_length")):
+        limits.append(int(limit))
+    tokenizer_config = folder / "tokenizer_config.json"
+    if tokenizer_config.is_file():
+        limit = read_json(tokenizer_config).get("model_max_length")
+        if isinstance(limit, int) and limit < 1_000_000:
+            limits.append(limit)
+    return min(limits)

@@ -1,0 +1,272 @@
+"""One run folder: its paths, its results and what they say of themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from pipeline.errors import BadInput, BadRecipe
+from pipeline.files import read_json, write_json
+from pipeline.journal import read_journal
+from pipeline.profiles import Profile, base_recipe, find_profile
+from pipeline.recipe import Overrides, Recipe, apply, flatten, read_overrides, write_overrides
+
+FORMAT = 1
+"""Version of `done.json` and `current.json`."""
+
+
+def home() -> Path:
+    """Where runs lie: `EMBEDSMITH_HOME`, or the user's data folder."""
+    if override := os.environ.get("EMBEDSMITH_HOME"):
+        return Path(override).expanduser().resolve()
+    return platformdirs.user_data_path("embedsmith") / "runs"
+
+
+def cache_home() -> Path:
+    """Where caches lie; everything in it can be made again."""
+    return platformdirs.user_cache_path("embedsmith")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished result: what `done.json` says.
+
+    Attributes:
+        folder: where its files lie.
+        stage: the stage that made it.
+        fingerprint: what it was made from.
+        digest: hash of its output files.
+        summary: the stage's own numbers.
+        origin: `made` or `imported`.
+        partial: whether it was ended early.
+        finished: seconds since the epoch.
+        seconds: how long the last attempt took.
+    """
+
+    folder: Path
+    stage: str
+    fingerprint: str
+    digest: str
+    summary: Mapping[str, Any]
+    origin: str
+    partial: bool
+    finished: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One adaptation of one base model to one corpus. Cheap: it reads nothing until asked."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe."""
+        return self.path / "recipe.toml"
+
+    @property
+    def events_path(self) -> Path:
+        """The run's journal: one line for each start and ending of a stage."""
+        return self.path / "events.jsonl"
+
+    @property
+    def calls_path(self) -> Path:
+        """Raw replies of the endpoint, paid once."""
+        return self.path / "sdg" / "calls.jsonl"
+
+    @property
+    def decisions_path(self) -> Path:
+        """What people said."""
+        return self.path / "review" / "decisions.jsonl"
+
+    @property
+    def folds_path(self) -> Path:
+        """Which fold every document was dealt into, for good."""
+        return self.path / "corpus" / "folds.json"
+
+    @property
+    def eval_sets_path(self) -> Path:
+        """The user's own eval sets, a folder each."""
+        return self.path / "eval" / "sets"
+
+    @property
+    def report_path(self) -> Path:
+        """The last report, in Markdown."""
+        return self.path / "report.md"
+
+    def variant_path(self, variant: str) -> Path:
+        """The overlay of a variant."""
+        return self.path / "variants" / f"{variant}.toml"
+
+    def service_path(self, name: str) -> Path:
+        """A service that was started, by name."""
+        return self.path / "deploy" / name / "service.json"
+
+    def result_folder(self, stage: str, fingerprint: str) -> Path:
+        """Where the result of one fingerprint lies."""
+        return self.path / stage / fingerprint
+
+    def recipe(self, variant: str = "") -> Recipe:
+        """The recipe, with a variant's overlay.
+
+        Raises:
+            BadRecipe: a file is missing, unreadable or names an unknown setting.
+        """
+        overrides = read_overrides(self.recipe_path)
+        profile = find_profile(str(overrides.get("profile", Recipe().profile)))
+        recipe = apply(base_recipe(profile), overrides, str(self.recipe_path))
+        if variant:
+            path = self.variant_path(variant)
+            if not path.is_file():
+                raise BadRecipe(
+                    f"The run {self.name} has no variant {variant!r}.",
+                    safe="Nothing was changed.",
+                    next_step=f"Make it with --variant {variant} --set name=value.",
+                )
+            overlay = read_overrides(path)
+            recipe = apply(recipe, overlay, str(path))
+            _same_kind(profile, find_profile(recipe.profile), path)
+        return recipe
+
+    def variants(self) -> tuple[str, ...]:
+        """The names of the variants, sorted; the run itself is none."""
+        return tuple(sorted(path.stem for path in (self.path / "variants").glob("*.toml")))
+
+    def result(self, stage: str, fingerprint: str) -> Result | None:
+        """A finished result, or None while it isn't complete.
+
+        Raises:
+            BadInput: `done.json` is of a later format or damaged.
+        """
+        folder = self.result_folder(stage, fingerprint)
+        done = folder / "done.json"
+        if not done.is_file():
+            return None
+        document = read_json(done)
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise BadInput(
+                f"{done} has a format that this version doesn't know.",
+                safe="Nothing was changed.",
+                next_step="Use the embedsmith version that wrote it, or a later one.",
+            )
+        return Result(
+            folder=folder,
+            stage=stage,
+            fingerprint=fingerprint,
+            digest=document["digest"],
+            summary=document["summary"],
+            origin=document["origin"],
+            partial=document["partial"],
+            finished=document["finished"],
+            seconds=document["seconds"],
+        )
+
+    def current(self, stage: str, variant: str = "") -> Result | None:
+        """The result that the recipe meant when the stage last ended."""
+        path = self.path / stage / "current.json"
+        if not path.is_file():
+            return None
+        fingerprint = read_json(path)["current"].get(variant)
+        return self.result(stage, fingerprint) if fingerprint else None
+
+    def set_current(self, stage: str, variant: str, fingerprint: str) -> None:
+        """Say which result the recipe means now."""
+        path = self.path / stage / "current.json"
+        current = read_json(path)["current"] if path.is_file() else {}
+        if current.get(variant) != fingerprint:
+            write_json(path, {"format": FORMAT, "current": current | {variant: fingerprint}})
+
+    def attempts(self, stage: str) -> Iterator[Path]:
+        """The folders of a stage's results, finished or not."""
+        folder = self.path / stage
+        if folder.is_dir():
+            yield from sorted(p.parent for p in folder.glob("*/journal.jsonl"))
+
+
+def create_run(path: Path, profile: Profile, overrides: Overrides, where: str) -> Run:
+    """Make a run folder with its recipe.
+
+    Raises:
+        BadRecipe: a setting is unknown or out of range; nothing is made then.
+    """
+    recipe = apply(base_recipe(profile), overrides, where)
+    write_overrides(path / "recipe.toml", flatten(recipe))
+    return Run(path)
+
+
+def change_recipe(run: Run, overrides: Overrides, where: str, variant: str = "") -> None:
+    """Write settings into the recipe, or into a variant's overlay.
+
+    Raises:
+        BadRecipe: a setting is unknown or out of range, or the profile would turn a rehearsal
+            into something else; nothing is written then.
+    """
+    if not overrides and (not variant or run.variant_path(variant).is_file()):
+        return
+    recipe = run.recipe()
+    profile = find_profile(recipe.profile)
+    if not variant:
+        changed = apply(recipe, overrides, where)
+        _same_kind(profile, find_profile(changed.profile), run.recipe_path)
+        if changed != recipe:
+            write_overrides(run.recipe_path, flatten(changed))
+        return
+    path = run.variant_path(variant)
+    overlay = (read_overrides(path) if path.is_file() else {}) | dict(overrides)
+    changed = apply(recipe, overlay, where)
+    _same_kind(profile, find_profile(changed.profile), path)
+    write_overrides(path, overlay)
+
+
+def list_runs(root: Path) -> list[Run]:
+    """The runs below a home folder, by name."""
+    return [Run(p.parent) for p in sorted(root.glob("*/recipe.toml"))] if root.is_dir() else []
+
+
+def find_run(root: Path, name: str) -> Run:
+    """A run by name, or by the path of its folder.
+
+    Raises:
+        BadInput: there is none; the runs that exist are named.
+    """
+    for path in (root / name, Path(name).expanduser().absolute()):
+        if (path / "recipe.toml").is_file():
+            return Run(path)
+    names = ", ".join(run.name for run in list_runs(root)) or "none yet"
+    raise BadInput(
+        f"There is no run {name!r} in {root}.",
+        safe="Nothing was changed.",
+        next_step=f"Runs here: {names}. Start one with `embedsmith run FOLDER`.",
+    )
+
+
+def slug(text: str) -> str:
+    """A name that is safe as a folder: lower case, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48] or "run"
+
+
+def last_activity(run: Run) -> float:
+    """When a stage of the run last started or ended, in seconds since the epoch."""
+    events = read_journal(run.events_path)
+    return events[-1].time if events else run.recipe_path.stat().st_mtime
+
+
+def _same_kind(before: Profile, after: Profile, where: Path) -> None:
+    if before.rehearsal != after.rehearsal:
+        raise BadRecipe(
+            f"{where}: a rehearsal stays a rehearsal, and a gated profile stays gated.",
+            safe="Nothing was changed.",
+            next_step="Start another run: `embedsmith run FOLDER --profile NAME`.",
+        )

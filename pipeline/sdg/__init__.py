@@ -1,0 +1,1 @@
+"""Passages to samples: questions with answers, evidence, scores and flags."""

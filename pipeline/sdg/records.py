@@ -1,0 +1,95 @@
+"""What `sdg` writes and later stages read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.corpus.records import Role
+from pipeline.files import digest_value, read_jsonl
+
+SAMPLES = "samples.jsonl"
+FUNNEL = "funnel.json"
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Words of a passage, copied exactly: `text == passage.text[start:end]`."""
+
+    passage: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What a mechanical check found.
+
+    Attributes:
+        name: the check.
+        reason: what it saw, in words.
+        blocking: whether the sample is dropped unless a person accepts it.
+    """
+
+    name: str
+    reason: str
+    blocking: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A synthetic question with its answer, evidence, scores and flags.
+
+    Attributes:
+        id: `q-` and 16 hexadecimal digits of evidence and original question (`sample_id`).
+        question: as written.
+        answer: empty for an imported query without one.
+        passages: ids of the evidence passages; the query's positives.
+        quotes: where in the passages the evidence stands.
+        role: the role of the evidence's documents, or the split that the source supplied.
+        score: 0 to 10, or None for an import without one.
+        levels: the judge's level for each criterion.
+        flags: what the mechanical checks found.
+        complexity: 1 to 5, as asked for.
+        hops: distinct evidence passages needed.
+        kind: query kind and reasoning, as asked for.
+        writer: the model that wrote it, `offline`, or `imported`.
+    """
+
+    id: str
+    question: str
+    answer: str
+    passages: tuple[str, ...]
+    quotes: tuple[Quote, ...]
+    role: Role
+    score: float | None
+    levels: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
+    complexity: int = 0
+    hops: int = 1
+    kind: str = ""
+    writer: str = ""
+
+
+def sample_id(evidence_texts: Iterable[str], question: str) -> str:
+    """The id of a sample, so that decisions stay with it whatever else changes."""
+    return "q-" + digest_value([sorted(evidence_texts), question])[:16]
+
+
+def read_samples(folder: Path) -> Iterator[Sample]:
+    """The samples of an sdg result, in written order."""
+    return (_sample(row) for row in read_jsonl(folder / SAMPLES))
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    return Sample(
+        **{
+            **row,
+            "passages": tuple(row["passages"]),
+            "quotes": tuple(Quote(**quote) for quote in row["quotes"]),
+            "flags": tuple(Flag(**flag) for flag in row["flags"]),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Everything that the user of embedsmith sees or types."""

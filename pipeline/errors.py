@@ -71,7 +71,7 @@ class MissingPart(Failure):
     exit_code = 9
 
 
-class Interruption(Exception):  # noqa: N818 - an ending that was asked for, not an error
+class Interruption(Exception):
     """Somebody asked the stage to end; it has kept what it had."""
 
 

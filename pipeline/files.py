@@ -63,7 +63,8 @@ def canonical_json(value: object) -> str:
 def write_json(path: Path, value: object) -> None:
     """Replace `path` by `value` as indented JSON with sorted keys."""
     write_text(
-        path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        path,
+        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
     )
 
 

@@ -162,7 +162,7 @@ def _folder_profile(folder: Path) -> Profile:
         )
     pooling = read_json(folder / "1_Pooling" / "config.json")
     config = read_json(folder / "config.json")
-    prompts = {}
+    prompts: dict[str, str] = {}
     if (folder / "config_sentence_transformers.json").is_file():
         prompts = read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
     return Profile(
@@ -182,8 +182,8 @@ def _folder_profile(folder: Path) -> Profile:
 
 
 def _pooling_mode(pooling: Mapping[str, Any], folder: Path) -> str:
-    if mode := pooling.get("pooling_mode"):
-        chosen = {str(mode)}
+    if named := pooling.get("pooling_mode"):
+        chosen = {str(named)}
     else:
         flags = {
             "pooling_mode_mean_tokens": "mean",
@@ -191,13 +191,14 @@ def _pooling_mode(pooling: Mapping[str, Any], folder: Path) -> str:
             "pooling_mode_lasttoken": "last",
         }
         chosen = {
-            flags.get(key, key)
+            flags.get(str(key), str(key))
             for key, value in pooling.items()
             if key.startswith("pooling_mode_") and value is True
         }
-    chosen = {"last" if mode == "lasttoken" else mode for mode in chosen}
-    if len(chosen) == 1 and (mode := chosen.pop()) in ("mean", "cls", "last"):
-        return mode
+    only = chosen.pop() if len(chosen) == 1 else ""
+    only = "last" if only == "lasttoken" else only
+    if only in ("mean", "cls", "last"):
+        return only
     raise BadInput(
         f"{folder} pools in a way that is not understood; mean, cls and last are.",
         safe="Nothing was changed.",

@@ -38,7 +38,7 @@ class Control(Protocol):
     def finish_asked(self) -> bool:
         """Whether to end now and keep the best."""
 
-    def poll(self, checkpoint: bool = True) -> None:
+    def poll(self) -> None:
         """Call at every safe point: waits while paused.
 
         Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class Failure(Exception):
     """A failure with its three sentences and the exit code that the README lists.
@@ -14,7 +12,7 @@ class Failure(Exception):
         next_step: what the user can do now.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, happened: str, *, safe: str, next_step: str) -> None:
         super().__init__(happened)

@@ -1,0 +1,257 @@
+"""A profile made into an encoder: load, prefix, pool, cut, normalise, save.
+
+Plain transformers: importing sentence-transformers takes half as long again, and its folder
+format is all that is needed from it. No remote code is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from pipeline.encoder_files import embedding_table, load_model, load_tokenizer, save_folder
+from pipeline.errors import BadInput, BadRecipe, StageFailure
+from pipeline.profiles import Profile
+from pipeline.recipe import EncoderSettings
+
+Kind = Literal["query", "passage"]
+
+_PROBE_TOKENS = 8
+_PROBE_MOVES = 1e-6
+
+
+class Encoder:
+    """Texts to vectors, by one rule for mining, training, evaluation and export.
+
+    Attributes:
+        model: the transformer, of the class that `AutoModel` chooses.
+        tokenizer: its tokenizer; it always has a padding token.
+        profile: the base model's rules: prefixes, pooling, normalisation.
+        settings: token limits, batch size, dimension.
+        device: where the model lies.
+        dimension: numbers a vector has, after the optional Matryoshka cut.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        profile: Profile,
+        settings: EncoderSettings,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.profile = profile
+        self.settings = settings
+        self.device = device
+        self.dimension = settings.dimension or profile.dimension
+
+    def prefix(self, kind: Kind) -> str:
+        """What is put before a text of this kind, character for character."""
+        return self.profile.query_prefix if kind == "query" else self.profile.passage_prefix
+
+    def tokens_max(self, kind: Kind) -> int:
+        """The longest text of this kind in tokens, special tokens included."""
+        asked = self.settings.query_tokens if kind == "query" else self.settings.passage_tokens
+        return min(asked, self.profile.tokens_max)
+
+    def tokenize(self, texts: Sequence[str], kind: Kind) -> list[list[int]]:
+        """Token ids of each text: prefix, special tokens, cut at the kind's limit."""
+        if not texts:
+            return []
+        prefix = self.prefix(kind)
+        encoded = self.tokenizer(
+            [prefix + text for text in texts],
+            truncation=True,
+            max_length=self.tokens_max(kind),
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        # A tokenizer without special tokens gives nothing for an empty text.
+        return [list(ids) or [self._padding] for ids in encoded["input_ids"]]
+
+    def forward(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Vectors of tokenised texts, (n, dimension) float32, with grad where it is enabled.
+
+        Pads on the right to the longest text given. Dropout follows `model.training`.
+        """
+        if not token_ids:
+            return torch.zeros((0, self.dimension), device=self.device)
+        longest = max(len(ids) for ids in token_ids)
+        tokens = torch.tensor(
+            [[*ids, *[self._padding] * (longest - len(ids))] for ids in token_ids]
+        )
+        lengths = torch.tensor([len(ids) for ids in token_ids])
+        mask = (torch.arange(longest) < lengths[:, None]).long()
+        hidden = self.model(
+            input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)
+        ).last_hidden_state.float()
+        pooled = pool(hidden, lengths.to(self.device), self.profile.pooling)[:, : self.dimension]
+        return functional.normalize(pooled, dim=1) if self.profile.normalize else pooled
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        kind: Kind,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors of texts, (n, dimension) float32, in the order given; dropout off.
+
+        On a GPU: batches of `settings.batch_size`, longest first, so that a lack of memory
+        shows at once. On a CPU: one text at a time, so that a vector depends on its text alone,
+        bit for bit, whatever else is encoded or cached; unpadded passages are also as fast one
+        by one as in padded batches there.
+
+        Args:
+            texts: what to encode, without prefix.
+            kind: `query` or `passage`.
+            on_batch: called with (done, total) after each batch; it may raise to stop.
+
+        Raises:
+            StageFailure: the model gives numbers that are not finite.
+        """
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        size = 1 if self.device.type == "cpu" else self.settings.batch_size
+        token_ids = self.tokenize(texts, kind)
+        order = sorted(range(len(texts)), key=lambda row: -len(token_ids[row]))
+        training = self.model.training
+        self.model.train(False)
+        try:
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                with torch.inference_mode():
+                    batch = self.forward([token_ids[row] for row in rows])
+                vectors[rows] = batch.cpu().numpy()
+                if not np.isfinite(vectors[rows]).all():
+                    raise _not_finite(self.profile)
+                if on_batch is not None:
+                    on_batch(start + len(rows), len(order))
+        finally:
+            self.model.train(training)
+        return vectors
+
+    def save(self, folder: Path, card: str) -> None:
+        """Write a sentence-transformers folder that replaces `folder` as a whole.
+
+        It holds all dimensions; a Matryoshka cut is written as `truncate_dim`, and
+        sentence-transformers then needs `normalize_embeddings=True` to scale the cut vector.
+
+        Args:
+            folder: a new folder, or one that this function wrote before.
+            card: the model card, written as README.md.
+
+        Raises:
+            ValueError: `folder` holds something that is no saved model.
+            OSError: the disk is full; `folder` is untouched.
+        """
+        tokens = max(self.tokens_max("query"), self.tokens_max("passage"))
+        save_folder(
+            folder, self.model, self.tokenizer, self.profile, tokens, self.settings.dimension, card
+        )
+
+    @property
+    def _padding(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+
+def pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One vector a text from the hidden states of its tokens.
+
+    Args:
+        hidden: (n, longest, width), padded on the right.
+        lengths: (n,) tokens of each text.
+        pooling: `mean`, `cls` (first token) or `last`.
+
+    Returns:
+        (n, width).
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        return hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1]
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    mask = (positions < lengths[:, None]).unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(dim=1) / lengths[:, None].to(hidden.dtype)
+
+
+def load_encoder(folder: Path, profile: Profile, settings: EncoderSettings, device: str) -> Encoder:
+    """Load a base or fine-tuned model in float32, ready to encode (dropout off).
+
+    Args:
+        folder: the weights, configuration and tokenizer.
+        profile: its rules.
+        settings: token limits, batch size, dimension.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        BadInput: files are missing, damaged or don't fit together; weights would be made up;
+            the model is causal although the profile pools over all tokens.
+        BadRecipe: `encoder.dimension` is larger than the model's.
+    """
+    model = load_model(folder, profile)
+    tokenizer = load_tokenizer(folder, profile, model)
+    width = int(model.config.hidden_size)
+    if width != profile.dimension:
+        raise BadInput(
+            f"{folder} gives vectors of {width} numbers, but the profile {profile.id} says "
+            f"{profile.dimension}.",
+            safe="Nothing was changed.",
+            next_step="Choose the profile that the model belongs to.",
+        )
+    if settings.dimension > width:
+        raise BadRecipe(
+            f"encoder.dimension = {settings.dimension}, but {profile.id} has only {width}.",
+            safe="Nothing was changed.",
+            next_step=f"Set encoder.dimension to at most {width}, or to 0 for all.",
+        )
+    model.train(False)
+    # A model that pools its last token is causal by design (Qwen3-Embedding, for one).
+    may_be_causal = profile.architecture == "sentence_transformers" and profile.pooling == "last"
+    if not may_be_causal and not is_bidirectional(model, tokenizer):
+        raise BadInput(
+            f"{folder} reads text from left to right only: its first token doesn't see the last.",
+            safe="Nothing was changed.",
+            next_step="Choose an embedding model whose attention goes both ways "
+            "(`is_causal: false` in its config.json).",
+        )
+    place = torch.device(device)
+    torch.nn.Module.to(model, place)
+    return Encoder(model, tokenizer, profile, settings, place)
+
+
+def is_bidirectional(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether the first token's state moves when the last token changes.
+
+    Config flags can be ignored by an attention implementation; what comes out can't lie.
+    """
+    table = embedding_table(model)
+    special = set(tokenizer.all_special_ids)
+    usable = [row for row in range(len(table)) if row not in special]
+    start, last = usable[: _PROBE_TOKENS - 1], usable[-1]
+    # Tokens that no training text held may share one vector: take one that differs.
+    other = next((row for row in usable if not torch.equal(table[row], table[last])), last)
+    device = table.device
+    with torch.inference_mode():
+        states = [
+            model(input_ids=torch.tensor([[*start, end]], device=device)).last_hidden_state[0, 0]
+            for end in (last, other)
+        ]
+    return float((states[0] - states[1]).abs().max()) > _PROBE_MOVES
+
+
+def _not_finite(profile: Profile) -> StageFailure:
+    return StageFailure(
+        f"The model of {profile.id} gives numbers that are not finite.",
+        safe="Nothing was written from them.",
+        next_step="Its weights are damaged, or training diverged: lower finetune.learning_rate, "
+        "or get the weights again.",
+    )

@@ -1,0 +1,101 @@
+"""Starts workers: local processes in a session of their own, so that no window owns them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.run import Run
+
+LOG_NAME = "worker.log"
+
+
+class Worker(Protocol):
+    """A worker that was started."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def log(self) -> Path:
+        """Where its standard error goes."""
+
+    def exit_code(self) -> int | None:
+        """Its exit code, or None while it runs."""
+
+
+class Launcher(Protocol):
+    """Starts a worker for one stage of one run."""
+
+    def start(self, run: Run, stage: str, variant: str, options: Mapping[str, str]) -> Worker:
+        """Start it and return at once; it outlives this process."""
+
+
+@dataclass(frozen=True)
+class LocalWorker:
+    """A worker process on this machine."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its process group and session."""
+        return self.process.pid
+
+    def exit_code(self) -> int | None:
+        """Its exit code, negative for a signal, or None while it runs."""
+        return self.process.poll()
+
+
+@dataclass(frozen=True)
+class LocalLauncher:
+    """Starts workers on this machine, with the caller's environment."""
+
+    environment: Mapping[str, str]
+
+    def start(self, run: Run, stage: str, variant: str, options: Mapping[str, str]) -> LocalWorker:
+        """Start `python -P -m pipeline.worker` in the run folder.
+
+        Raises:
+            OSError: the process can't be started or its log can't be written.
+        """
+        command = [sys.executable, "-P", "-m", "pipeline.worker", "--stage", stage]
+        if variant:
+            command += ["--variant", variant]
+        for name, value in options.items():
+            command += ["--option", f"{name}={value}"]
+        log = run.path / stage / LOG_NAME
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage}\n".encode())
+            stream.flush()
+            process = subprocess.Popen(
+                command,
+                cwd=run.path,
+                env=worker_environment(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        return LocalWorker(process, log)
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """A worker's environment: secrets pass through it, a foreign PYTHONPATH doesn't."""
+    kept = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    return kept | {
+        # The same strings hash alike in every attempt, so a repeated stage is bit-equal.
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }

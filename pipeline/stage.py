@@ -1,0 +1,352 @@
+"""The stages in order: what each needs, what identifies its result, and what is stale.
+
+A fingerprint is a hash of the stage's version, the settings that it depends on, and the
+digests of its inputs. `NOT_IDENTITY` is the one table of settings that are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.corpus.source import open_source
+from pipeline.deploy.services import find_service
+from pipeline.errors import BadInput
+from pipeline.eval.sets import eval_sets_digest
+from pipeline.files import digest_value, read_json
+from pipeline.journal import ending, read_journal
+from pipeline.locks import is_held
+from pipeline.profiles import Profile, find_profile
+from pipeline.recipe import Recipe, flatten
+from pipeline.review.kept import kept_digest, load_kept
+from pipeline.run import Result, Run
+from pipeline.weights import weights_digest
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One link of the chain.
+
+    Attributes:
+        name: its word.
+        version: raised when the same inputs would give another result.
+        entry: the module whose `execute` does the work; imported by the worker alone.
+        needs: the stages whose results it reads.
+        also: further inputs that identify its result: `source`, `kept`, `base`, `sets`.
+        sections: the recipe's sections that it depends on.
+        accelerated: whether it uses the GPU.
+    """
+
+    name: str
+    version: int
+    entry: str
+    needs: tuple[str, ...]
+    also: tuple[str, ...]
+    sections: tuple[str, ...]
+    accelerated: bool
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("corpus", 1, "pipeline.corpus.stage", (), ("source",), ("corpus", "seed"), False),
+    Stage("sdg", 1, "pipeline.sdg.stage", ("corpus",), (), ("sdg", "seed"), False),
+    Stage(
+        "prep",
+        1,
+        "pipeline.prep.stage",
+        ("corpus", "sdg"),
+        ("kept", "base"),
+        ("prep", "encoder"),
+        True,
+    ),
+    Stage(
+        "finetune",
+        1,
+        "pipeline.finetune.stage",
+        ("corpus", "prep"),
+        ("base",),
+        ("finetune", "encoder", "seed"),
+        True,
+    ),
+    Stage(
+        "eval",
+        1,
+        "pipeline.eval.stage",
+        ("prep", "finetune"),
+        ("base", "sets"),
+        ("eval", "encoder"),
+        True,
+    ),
+    Stage(
+        "export",
+        1,
+        "pipeline.export.stage",
+        ("prep", "finetune"),
+        ("base",),
+        ("export", "encoder"),
+        True,
+    ),
+    Stage("deploy", 1, "pipeline.deploy.stage", ("export",), (), ("deploy",), True),
+    Stage(
+        "verify",
+        1,
+        "pipeline.deploy.verify",
+        ("eval", "export", "deploy"),
+        ("service",),
+        ("verify",),
+        False,
+    ),
+)
+"""The chain, in order."""
+
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+NOT_IDENTITY: Mapping[str, str] = {
+    "corpus.source": "what the files hold counts, not where they lie",
+    "sdg.base_url": "the same model behind another address gives the same questions",
+    "sdg.successor": "a proposal, until it is chosen as the model",
+    "sdg.key_variable": "a key identifies who pays",
+    "sdg.threshold": "applied by review; the kept set is prep's input",
+    "sdg.concurrency": "speed",
+    "sdg.timeout_seconds": "speed",
+    "encoder.batch_size": "speed and memory",
+    "finetune.micro_batch_size": "memory; a smaller one goes on from the same checkpoint",
+    "finetune.checkpoint_steps": "how much a crash costs",
+    "deploy.host": "an endpoint is probed",
+    "deploy.port": "an endpoint is probed",
+    "deploy.health_timeout_seconds": "an endpoint is probed",
+}
+"""Settings that no fingerprint holds, and why."""
+
+_STAGE_INPUT_LEFT_OUT: Mapping[tuple[str, str], str] = {
+    ("prep", "sdg"): "the kept set stands for it: accept and undo leave nothing stale",
+}
+
+State = Literal["done", "stale", "new", "waiting", "running", "vanished", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a result is made from, in the open; its hash is the fingerprint."""
+
+    stage: str
+    version: int
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits."""
+        return digest_value(
+            {
+                "stage": self.stage,
+                "version": self.version,
+                "settings": self.settings,
+                "inputs": self.inputs,
+            }
+        )[:16]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where one stage of a run stands.
+
+    Attributes:
+        stage: the stage.
+        state: `done`, `stale` (made, but the recipe or an input changed since), `new` (never
+            made), `waiting` (for an earlier stage), `running`, `vanished` (its worker died
+            without an ending), `failed`, or `stopped` (on request; can go on).
+        reason: one line for a person.
+        identity: what the result is or will be made from; None while an input is missing.
+        result: the finished result, if `state` is `done`; else the one made last, if any.
+    """
+
+    stage: Stage
+    state: State
+    reason: str
+    identity: Identity | None
+    result: Result | None
+
+
+def find_stage(name: str) -> Stage:
+    """A stage by name."""
+    return STAGES[STAGE_NAMES.index(name)]
+
+
+def folder_of(run: Run, variant: str, status: Status) -> Path:
+    """Where a stage's journal, lock and result lie; for `deploy`, its service's folder."""
+    if status.identity is None:
+        return run.service_path(service_name(variant, run.recipe(variant))).parent
+    return run.result_folder(status.stage.name, status.identity.fingerprint)
+
+
+def adopt(run: Run, variant: str, status: Status) -> None:
+    """Make a finished result the current one; it may have been made for other settings."""
+    if status.state == "done" and status.result:
+        run.set_current(status.stage.name, variant, status.result.fingerprint)
+
+
+def settings_of(stage: Stage, recipe: Recipe) -> dict[str, Any]:
+    """The settings that identify a stage's result, by dotted name."""
+    return {
+        name: value
+        for name, value in flatten(recipe).items()
+        if name.partition(".")[0] in stage.sections and name not in NOT_IDENTITY
+    }
+
+
+def status_of_run(
+    run: Run, variant: str, cache: Path, options: Mapping[str, str] | None = None
+) -> tuple[Status, ...]:
+    """Where every stage of a run stands, in order.
+
+    Args:
+        run: the run.
+        variant: the variant's name, or empty.
+        cache: the machine's cache folder, for remembered file hashes.
+        options: what one call asks for beyond the recipe: `url` verifies another endpoint,
+            `again` makes verification measure once more.
+
+    Raises:
+        BadRecipe: the recipe cannot be understood.
+        BadInput: the corpus's source is gone and no corpus was made yet.
+        MissingPart: the base weights are not on this machine.
+    """
+    recipe = run.recipe(variant)
+    setting = _Setting(run, variant, recipe, find_profile(recipe.profile), cache, options or {})
+    statuses: dict[str, Status] = {}
+    for stage in STAGES:
+        statuses[stage.name] = _status(setting, stage, statuses)
+    return tuple(statuses.values())
+
+
+@dataclass(frozen=True)
+class _Setting:
+    run: Run
+    variant: str
+    recipe: Recipe
+    profile: Profile
+    cache: Path
+    options: Mapping[str, str]
+
+
+def _status(setting: _Setting, stage: Stage, earlier: Mapping[str, Status]) -> Status:
+    run, variant, recipe = setting.run, setting.variant, setting.recipe
+    last = run.current(stage.name, variant)
+    elsewhere = "deploy" if setting.options.get("url") else ""
+    missing = [
+        name for name in stage.needs if earlier[name].state != "done" and name != elsewhere
+    ]
+    if missing:
+        state: State = "stale" if last else "waiting"
+        return Status(stage, state, f"{missing[0]} comes first", None, last)
+    results = {name: earlier[name].result for name in stage.needs}
+    digests = {
+        name: result.digest
+        for name, result in results.items()
+        if result and (stage.name, name) not in _STAGE_INPUT_LEFT_OUT
+    }
+    if stage.name == "deploy":
+        return _deploy_status(run, variant, stage, recipe, digests["export"])
+    try:
+        inputs = digests | _other_inputs(setting, stage, results)
+    except BadInput as error:
+        if stage.name == "corpus" and last:
+            return Status(stage, "done", f"kept as made: {error.happened}", None, last)
+        raise
+    identity = Identity(stage.name, stage.version, settings_of(stage, recipe), inputs)
+    return _result_status(run, stage, identity, last)
+
+
+def _other_inputs(
+    setting: _Setting, stage: Stage, results: Mapping[str, Result | None]
+) -> dict[str, Any]:
+    run, recipe, options = setting.run, setting.recipe, setting.options
+    inputs: dict[str, Any] = {}
+    if "source" in stage.also:
+        inputs["source"] = open_source(recipe.corpus.source).digest()
+    if "kept" in stage.also and (sdg := results["sdg"]):
+        inputs["kept"] = kept_digest(load_kept(run, sdg.folder, recipe.sdg.threshold))
+    if "base" in stage.also:
+        inputs["base"] = base_digest(setting.profile, setting.cache)
+    if "sets" in stage.also:
+        inputs["sets"] = eval_sets_digest(run)
+    if "service" in stage.also:
+        service = find_service(run, service_name(setting.variant, recipe))
+        instance = service.instance if service else ""
+        inputs["service"] = options.get("url", instance) + options.get("again", "")
+    return inputs
+
+
+def service_name(variant: str, recipe: Recipe) -> str:
+    """The name of the service that a variant deploys."""
+    return variant or recipe.deploy.target
+
+
+def base_digest(profile: Profile, cache: Path) -> str:
+    """The identity of a base model: its weights and how a text becomes a vector."""
+    return digest_value(
+        {
+            "weights": weights_digest(profile, cache),
+            "pooling": profile.pooling,
+            "normalize": profile.normalize,
+            "query_prefix": profile.query_prefix,
+            "passage_prefix": profile.passage_prefix,
+        }
+    )
+
+
+def _result_status(run: Run, stage: Stage, identity: Identity, last: Result | None) -> Status:
+    folder = run.result_folder(stage.name, identity.fingerprint)
+    result = run.result(stage.name, identity.fingerprint)
+    if result:
+        how = "imported" if result.origin == "imported" else "made"
+        partial = ", ended early" if result.partial else ""
+        return Status(stage, "done", f"{how}{partial}", identity, result)
+    if is_held(folder / "lock"):
+        return Status(stage, "running", "a worker is on it", identity, last)
+    events = read_journal(folder / "journal.jsonl")
+    if events:
+        return _unfinished(stage, identity, last, ending(events))
+    if last:
+        return Status(stage, "stale", _difference(last, identity), identity, last)
+    return Status(stage, "new", "not made yet", identity, None)
+
+
+def _unfinished(stage: Stage, identity: Identity, last: Result | None, end: Any) -> Status:
+    if end is None:
+        return Status(stage, "vanished", "its worker died; it can go on", identity, last)
+    if end.type == "failed":
+        return Status(stage, "failed", str(end.data.get("happened", "")), identity, last)
+    return Status(stage, "stopped", f"{end.type} on request; it can go on", identity, last)
+
+
+def _difference(last: Result, identity: Identity) -> str:
+    """What changed since the last result, in words."""
+    made = read_json(last.folder / "done.json")["identity"]
+    if made["version"] != identity.version:
+        return "this version of embedsmith makes it differently"
+    for name, value in identity.settings.items():
+        before = made["settings"].get(name)
+        now = list(value) if isinstance(value, tuple) else value
+        if before != now:
+            return f"{name} changed from {before} to {now}"
+    changed = [name for name, value in identity.inputs.items() if made["inputs"].get(name) != value]
+    return f"{' and '.join(changed)} changed" if changed else "changed"
+
+
+def _deploy_status(run: Run, variant: str, stage: Stage, recipe: Recipe, export: str) -> Status:
+    """A service is probed, never fingerprinted: it runs and serves this export, or not."""
+    name = service_name(variant, recipe)
+    folder = run.service_path(name).parent
+    if is_held(folder / "lock"):
+        return Status(stage, "running", "a worker is on it", None, None)
+    service = find_service(run, name)
+    if service is None:
+        return Status(stage, "new", "no service was started", None, None)
+    if not service.alive():
+        return Status(stage, "stale", f"{service.url} no longer answers", None, None)
+    if service.export != export:
+        return Status(stage, "stale", f"{service.url} serves an older export", None, None)
+    return Status(stage, "done", f"{service.url} answers", None, None)

@@ -1,0 +1,26 @@
+"""What every test relies on: no hub, a home and a cache of its own, helpers on the path."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory, monkeypatch):
+    """Runs and caches of a test never touch the user's."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("EMBEDSMITH_HOME", str(home / "runs"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    for name in ("NVIDIA_API_KEY", "NGC_API_KEY", "EMBEDSMITH_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return home

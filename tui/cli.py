@@ -1,0 +1,207 @@
+"""The command `embedsmith`: what can be typed, and which module does it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from pipeline.errors import Failure
+from tui.output import Output, make_output
+
+STAGES = ("corpus", "sdg", "prep", "finetune", "eval", "export", "deploy", "verify")
+"""The stages in order; a test holds it against `pipeline.stage`."""
+
+_HELP = {
+    "corpus": "read the documents and cut them into passages",
+    "sdg": "write questions about the passages and score them",
+    "prep": "mine hard negatives and write the training files",
+    "finetune": "train the model",
+    "eval": "measure base, fine-tuned and BM25",
+    "export": "write ONNX and prove that it is the same model",
+    "deploy": "start a service that answers /v1/embeddings",
+    "verify": "measure again through the service",
+}
+
+_EPILOGUE = """\
+exit codes: 0 done, 1 a stage or verification failed, 2 wrong usage, 3 refused by the gate,
+4 bad input, 5 bad recipe, 6 in use, 7 endpoint, 8 disk or permission, 9 a part is missing,
+10 verification inconclusive, 130 interrupted
+"""
+
+_COMMANDS = {
+    "check": "tui.commands.check:check_command",
+    "rehearse": "tui.commands.chain:rehearse_command",
+    "run": "tui.commands.chain:run_command",
+    "review": "tui.commands.review:review_command",
+    "runs": "tui.commands.runs:runs_command",
+    "show": "tui.commands.runs:show_command",
+    "stop": "tui.commands.runs:stop_command",
+    "prune": "tui.commands.runs:prune_command",
+} | dict.fromkeys(STAGES, "tui.commands.chain:stage_command")
+
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = make_parser()
+    parsed = parser.parse_args(arguments)
+    if not parsed.command:
+        parser.print_help()
+        return 0
+    if parsed.home:
+        os.environ["EMBEDSMITH_HOME"] = str(Path(parsed.home).expanduser().resolve())
+    # A line that drops ends the view, not the work.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    output = make_output(parsed.json)
+    try:
+        return _command(parsed.command)(parsed, output)
+    except Failure as failure:
+        output.failure(failure)
+        return failure.exit_code
+    except KeyboardInterrupt:
+        output.say()
+        output.say("Left. A stage that was running goes on; the same command attaches to it,")
+        output.say("`embedsmith stop RUN` ends it.")
+        return EXIT_INTERRUPTED
+
+
+def _command(name: str) -> Callable[[Namespace, Output], int]:
+    module, _, function = _COMMANDS[name].partition(":")
+    command: Callable[[Namespace, Output], int] = getattr(importlib.import_module(module), function)
+    return command
+
+
+def make_parser() -> ArgumentParser:
+    """The whole command line."""
+    common = ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="speak JSON lines")
+    common.add_argument("--home", metavar="FOLDER", help="where runs lie")
+    parser = ArgumentParser(
+        prog="embedsmith",
+        description="Turn a folder of documents into an embedding model that retrieves them "
+        "better, measured and served.",
+        epilog=_EPILOGUE,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("embedsmith"))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, text: str, *parents: ArgumentParser) -> ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common, *parents])
+
+    add("check", "show every GPU and check, with verdict and remedy")
+    _add_chain(add)
+    _add_stages(add)
+    _add_review(add)
+    add("runs", "list the runs")
+    show = add("show", "show where a run stands, and its report", _variant())
+    show.add_argument("run", metavar="RUN")
+    show.add_argument("--recipe", action="store_true", help="print every setting instead")
+    stop = add("stop", "end a running stage or a service")
+    stop.add_argument("run", metavar="RUN")
+    stop.add_argument("service", metavar="SERVICE", nargs="?", help="a service, by name")
+    how = stop.add_mutually_exclusive_group()
+    for request, text in (
+        ("pause", "wait until --resume"),
+        ("resume", "go on after --pause"),
+        ("finish", "end training now and keep the best"),
+    ):
+        how.add_argument(
+            f"--{request}", dest="request", action="store_const", const=request, help=text
+        )
+    prune = add("prune", "show what can be made again, and remove it with --yes")
+    prune.add_argument("run", metavar="RUN", nargs="?")
+    prune.add_argument("--yes", action="store_true", help="remove it")
+    _check_unused(commands)
+    return parser
+
+
+def _check_unused(commands: _SubParsersAction[ArgumentParser]) -> None:
+    assert set(commands.choices) == set(_COMMANDS), "every command has a parser and a function"
+
+
+def _variant() -> ArgumentParser:
+    parent = ArgumentParser(add_help=False)
+    parent.add_argument("--variant", default="", metavar="NAME", help="work on a variant")
+    return parent
+
+
+def _settings() -> ArgumentParser:
+    parent = ArgumentParser(add_help=False, parents=[_variant()])
+    parent.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting, such as finetune.epochs=2",
+    )
+    parent.add_argument("--dry-run", action="store_true", help="say what would be done")
+    return parent
+
+
+def _add_chain(add: Callable[..., ArgumentParser]) -> None:
+    rehearse = add("rehearse", "run the whole chain on this machine's CPU", _settings())
+    rehearse.add_argument("source", metavar="FOLDER", nargs="?", help="documents of your own")
+    rehearse.add_argument("--documents", type=_positive, default=0, metavar="N")
+    run = add("run", "run the whole chain, doing only what is stale", _settings())
+    run.add_argument("source", metavar="FOLDER", help="documents, a BEIR folder, or a run's name")
+    run.add_argument("--profile", default="", metavar="NAME", help="the base model, or its folder")
+    run.add_argument("--from-run", metavar="RUN", help="keep its replies, decisions and folds")
+    run.add_argument("--from", dest="first", choices=STAGES, metavar="STAGE")
+    for parser in (rehearse, run):
+        parser.add_argument("--name", default="", help="the run's name")
+        parser.add_argument("--to", dest="last", choices=STAGES, metavar="STAGE")
+
+
+def _add_stages(add: Callable[..., ArgumentParser]) -> None:
+    for name in STAGES:
+        parser = add(name, _HELP[name], _settings())
+        parser.add_argument("run", metavar="RUN")
+        if name == "eval":
+            parser.add_argument(
+                "--eval-set",
+                dest="eval_sets",
+                action="append",
+                metavar="PATH",
+                help="queries of your own, in BEIR form",
+            )
+        if name == "verify":
+            parser.add_argument("--url", metavar="URL", help="another endpoint than the run's")
+
+
+def _add_review(add: Callable[..., ArgumentParser]) -> None:
+    review = add("review", "list samples, and accept, reject or edit them", _variant())
+    review.add_argument("run", metavar="RUN")
+    review.add_argument("samples", metavar="SAMPLE", nargs="*")
+    action = review.add_mutually_exclusive_group()
+    for name, text in (
+        ("accept", "keep these samples"),
+        ("reject", "drop these samples"),
+        ("clear", "take the decision on these samples back"),
+        ("undo", "take the last action back"),
+        ("redo", "do it again"),
+    ):
+        action.add_argument(
+            f"--{name}", dest="action", action="store_const", const=name, help=text
+        )
+    action.add_argument("--threshold", type=float, metavar="SCORE", help="move the threshold")
+    action.add_argument("--edit", metavar="QUESTION", help="another wording for one sample")
+    review.add_argument("--reason", default="", help="why, with --reject")
+
+
+def _positive(text: str) -> int:
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise ValueError(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

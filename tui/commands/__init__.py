@@ -1,0 +1,1 @@
+"""The commands, one module each; none of them imports a heavy library."""

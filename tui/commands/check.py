@@ -1,0 +1,1 @@
+"""`check`: the gate and the preflight, with each verdict and its remedy."""

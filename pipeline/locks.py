@@ -8,7 +8,8 @@ import os
 import socket
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ class Holder:
     started: float
 
 
+_LOOK_SECONDS = 0.06
+
+
 class Lock:
     """An exclusive advisory lock on one file, released by the kernel when its holder dies."""
 
@@ -38,24 +42,24 @@ class Lock:
         self._what = what
         self._descriptor: int | None = None
 
-    def take(self) -> None:
-        """Take the lock at once or not at all.
+    def take(self, patience: float = _LOOK_SECONDS) -> None:
+        """Take the lock.
+
+        Args:
+            patience: seconds to wait for it. The default is just above the instant for which
+                `is_held` takes a lock.
 
         Raises:
             Busy: somebody else holds it; the message names host, pid and start time.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        # `is_held` takes a shared lock for an instant: one refusal is no proof of a holder.
-        for _ in range(3):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.02)
-        else:
-            os.close(descriptor)
-            raise self._busy()
+        until = time.monotonic() + patience
+        while not _try(descriptor):
+            if time.monotonic() > until:
+                os.close(descriptor)
+                raise self._busy()
+            time.sleep(_LOOK_SECONDS / 4)
         holder = Holder(socket.gethostname(), os.getpid(), round(time.time(), 3))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
@@ -71,6 +75,15 @@ class Lock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    @contextmanager
+    def held(self, patience: float = _LOOK_SECONDS) -> Iterator[Lock]:
+        """Hold the lock for a block; see `take`."""
+        self.take(patience)
+        try:
+            yield self
+        finally:
+            self.release()
 
     def __enter__(self) -> Lock:
         self.take()
@@ -90,6 +103,14 @@ class Lock:
             safe="Nothing was started and nothing was changed.",
             next_step="Wait for it (`embedsmith show RUN`) or end it (`embedsmith stop RUN`).",
         )
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def holder_of(path: Path) -> Holder | None:

@@ -27,7 +27,6 @@ from typing import Any
 from pipeline.context import Context, Outcome
 from pipeline.errors import (
     BadInput,
-    Busy,
     Cancelled,
     Failure,
     Interruption,
@@ -314,27 +313,10 @@ def _end(
 
 def _note(run: Run, kind: str, about: Mapping[str, Any]) -> None:
     """Append to the run's own journal, which several workers may write."""
-    with _waiting(Lock(run.path / "events.lock", "The run's journal")):
+    with Lock(run.path / "events.lock", "The run's journal").held(patience=10.0):
         journal = JournalWriter(run.events_path)
         journal.write(kind, **about)
         journal.close()
-
-
-@contextmanager
-def _waiting(lock: Lock, seconds: float = 10.0) -> Iterator[None]:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            lock.take()
-            break
-        except Busy:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -1,1 +1,42 @@
 """`check`: the gate and the preflight, with each verdict and its remedy."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from dataclasses import replace
+
+from pipeline.errors import GateRefusal
+from pipeline.gate import Gpu, gigabytes, open_nvml, read_machine, to_row
+from pipeline.packages import package_checks
+from pipeline.preflight import judge, read_surroundings
+from pipeline.recipe import SdgSettings
+from pipeline.run import home
+from tui.output import Output
+
+_MARKS = {"pass": "ok  ", "warn": "warn", "refuse": "NO  "}
+
+
+def check_command(arguments: Namespace, output: Output) -> int:
+    """`embedsmith check`: exit 0 when a GPU passes the gate, 3 otherwise."""
+    surroundings = read_surroundings(home(), SdgSettings().key_variable, os.environ)
+    report = judge(read_machine(open_nvml(), os.environ), surroundings)
+    report = replace(report, checks=(*report.checks, *package_checks()))
+    for gpu in report.gpus:
+        output.say(_gpu_line(gpu))
+    if report.gpus:
+        output.say()
+    for check in report.checks:
+        output.say(f"{_MARKS[check.verdict]}  {check.name}: {check.detail}")
+        if check.remedy:
+            output.say(f"      -> {check.remedy}")
+    output.record("check", to_row(report))
+    return 0 if report.open else GateRefusal.exit_code
+
+
+def _gpu_line(gpu: Gpu) -> str:
+    major, minor = gpu.compute_capability
+    return (
+        f"GPU {gpu.index}  {gpu.name}  {gpu.architecture}  compute capability {major}.{minor}  "
+        f"{gigabytes(gpu.memory_total)}, {gigabytes(gpu.memory_free)} free  driver {gpu.driver}"
+    )

@@ -1,0 +1,94 @@
+"""Kill -9 at a random moment of every stage, then the same command: the same result."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from commandline import RESULTS, Cli
+
+from pipeline.locks import holder_of, is_held
+
+ARGUMENTS = ("rehearse", "--documents", "6", "--set", "finetune.epochs=2")
+RUN = "rehearsal-python-docs-6"
+STAGES = (*RESULTS, "deploy", "verify")
+
+
+def lock_of(cli, stage):
+    """The lock that a worker of the stage holds now, or None."""
+    for path in (cli.run_folder(RUN) / stage).glob("*/lock"):
+        if is_held(path):
+            return path
+    return None
+
+
+def kill_worker(cli, process, stage, delay):
+    """Kill the stage's worker `delay` seconds after it took its lock; False if it was quicker."""
+    lock = None
+    while lock is None:
+        if process.poll() is not None:
+            return False
+        lock = lock_of(cli, stage)
+        time.sleep(0.005)
+    pid = holder_of(lock).pid
+    time.sleep(delay)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    cli = Cli(tmp_path_factory.mktemp("undisturbed"))
+    cli(*ARGUMENTS)
+    cli.stop_services()
+    return cli
+
+
+def test_a_worker_killed_in_any_stage_leaves_the_same_result(undisturbed, cli):
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    killed = []
+    for stage in RESULTS:
+        seconds = undisturbed.done(RUN, stage)["seconds"]
+        process = cli.start(*ARGUMENTS, "--to", stage)
+        if kill_worker(cli, process, stage, chance.uniform(0, seconds)):
+            killed.append(stage)
+        process.communicate(timeout=300)
+        cli(*ARGUMENTS, "--to", stage)
+        theirs, ours = undisturbed.done(RUN, stage), cli.done(RUN, stage)
+        assert ours["outputs"] == theirs["outputs"], f"{stage}, seed {seed}"
+    assert killed, "no stage lived long enough to be killed"
+    for stage in ("deploy", "verify"):
+        process = cli.start(*ARGUMENTS, "--to", stage)
+        kill_worker(cli, process, stage, chance.uniform(0, 3))
+        process.communicate(timeout=300)
+    cli(*ARGUMENTS)
+    assert cli.done(RUN, "verify")["summary"]["verdict"] in ("PASS", "INCONCLUSIVE")
+
+
+def test_a_killed_worker_is_recognised_and_offered_for_resume(cli):
+    process = cli.start(*ARGUMENTS, "--to", "corpus")
+    assert kill_worker(cli, process, "corpus", 0.3)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "was killed" in err
+    assert "Run the same command again" in err
+    shown = cli("show", RUN, "--json").lines
+    corpus = next(line for line in shown if line.get("stage") == "corpus")
+    assert corpus["state"] == "vanished"
+
+
+def test_leaving_the_command_leaves_the_worker_at_work(cli):
+    process = cli.start(*ARGUMENTS, "--to", "corpus")
+    while lock_of(cli, "corpus") is None:
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    out = cli(*ARGUMENTS, "--to", "corpus").out
+    assert "corpus" in out
+    assert cli.done(RUN, "corpus")["summary"]["documents"] == 6

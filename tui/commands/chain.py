@@ -113,7 +113,7 @@ def _close(
     """The report of what the run holds now, and the exit code that verification asks for."""
     if not worked:
         output.say("Nothing was stale: every stage asked for is up to date.")
-    report = build_report(run, variant, cache_home())
+    report = build_report(run, variant)
     write_report(run, report)
     output.say()
     output.say(report.text)
@@ -132,10 +132,8 @@ EXIT_INCONCLUSIVE = 10
 
 
 def _say_finished(name: str, data: Mapping[str, Any], output: Output) -> None:
-    summary = data["summary"]
-    output.say(f"{name}: done in {duration(data['seconds'])}. {summary.get('headline', '')}".strip())
-    for warning in summary.get("warnings", ()):
-        output.say(f"{name}: note: {warning}")
+    partial = " It was ended early." if data["partial"] else ""
+    output.say(f"{name}: done in {duration(data['seconds'])}.{partial}")
 
 
 def _options(arguments: Namespace) -> dict[str, str]:

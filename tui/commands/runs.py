@@ -76,7 +76,7 @@ def show_command(arguments: Namespace, output: Output) -> int:
         alive = "answers" if service.alive() else "doesn't answer"
         output.say(f"service   {service.name}: {service.url} {alive}")
         output.record("service", {"name": service.name, "url": service.url, "state": alive})
-    report = build_report(run, arguments.variant, cache_home())
+    report = build_report(run, arguments.variant)
     output.say()
     output.say(report.text)
     output.record("report", report.fields)

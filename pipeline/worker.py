@@ -34,7 +34,14 @@ from pipeline.errors import (
     SystemRefusal,
     Terminated,
 )
-from pipeline.files import canonical_json, digest_file, digest_folder, digest_value, write_json
+from pipeline.files import (
+    canonical_json,
+    digest_file,
+    digest_folder,
+    digest_value,
+    sweep,
+    write_json,
+)
 from pipeline.gate import Nvml, open_nvml, pin, read_machine, require_gpu
 from pipeline.journal import JournalWriter
 from pipeline.locks import Lock, gpu_lock
@@ -159,6 +166,7 @@ def execute(job: Job, cache: Path, nvml: Nvml | None = None) -> int:
         if (job.folder / "done.json").is_file():
             return 0
         held.enter_context(_heartbeat(lock))
+        sweep(job.folder)
         journal = JournalWriter(job.folder / "journal.jsonl")
         held.callback(journal.close)
         requests = Requests(job.folder / "requests.jsonl", journal)

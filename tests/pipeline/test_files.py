@@ -3,7 +3,15 @@
 import pytest
 
 from pipeline.errors import BadInput
-from pipeline.files import append_line, digest_folder, read_json, read_jsonl, replacing, write_jsonl
+from pipeline.files import (
+    append_line,
+    digest_folder,
+    read_json,
+    read_jsonl,
+    replacing,
+    sweep,
+    write_jsonl,
+)
 
 
 def test_an_interrupted_write_leaves_the_old_content_and_no_rubbish(tmp_path):
@@ -14,6 +22,14 @@ def test_an_interrupted_write_leaves_the_old_content_and_no_rubbish(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / ".file.txt.x1.part").write_text("ha")
+    (tmp_path / "deep" / "file.part").write_text("mine")
+    sweep(tmp_path)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file.part"]
 
 
 def test_json_lines_survive_every_character(tmp_path):

@@ -1,0 +1,173 @@
+"""What people decide about samples, and the fold that says where the decisions stand.
+
+Undo and redo are actions like every other: the log keeps them, so they reach back without end
+and across restarts. One action is one undo unit, however many samples it names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Verdict = Literal["accept", "reject"]
+Kind = Literal["accept", "reject", "edit", "clear", "threshold", "undo", "redo"]
+Source = Literal["manual", "bulk", "edit"]
+
+REASONS: Mapping[str, str] = {
+    "leak": "leaks the passage's wording",
+    "unanswerable": "not answerable from the passage",
+    "wrong": "wrong answer",
+    "generic": "too generic",
+    "duplicate": "duplicate of another question",
+    "other": "other",
+}
+"""Why a sample is rejected: the word in the log, and its meaning for a person."""
+
+_SAMPLED = frozenset({"accept", "reject", "edit", "clear"})
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that a person did.
+
+    Attributes:
+        kind: what was done; an edit counts as accept.
+        samples: ids of the samples it concerns; empty for threshold, undo and redo.
+        reason: a word of `REASONS`, or empty; for reject only.
+        question: the new question of an edit; None leaves it as it is.
+        answer: the new answer of an edit; None leaves it as it is.
+        value: the new threshold, of 10.
+        source: one by one, in bulk, or by an edit.
+
+    Raises:
+        ValueError: the fields don't fit the kind.
+    """
+
+    kind: Kind
+    samples: tuple[str, ...] = ()
+    reason: str = ""
+    question: str | None = None
+    answer: str | None = None
+    value: float | None = None
+    source: Source = "manual"
+
+    def __post_init__(self) -> None:
+        if fault := _fault(self):
+            raise ValueError(f"{self.kind}: {fault}")
+
+
+@dataclass(frozen=True)
+class DecisionEvent:
+    """One line of the decision log.
+
+    Attributes:
+        seq: position in the log, from 1, without gaps.
+        time: seconds since the epoch.
+        action: what was done.
+    """
+
+    seq: int
+    time: float
+    action: Action
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person said about one sample.
+
+    Attributes:
+        verdict: accept or reject.
+        reason: a word of `REASONS`, or empty.
+        question: the edited question, or None for the original.
+        answer: the edited answer, or None for the original.
+        source: how the verdict was given last.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    question: str | None = None
+    answer: str | None = None
+    source: Source = "manual"
+
+
+@dataclass(frozen=True)
+class ReviewState:
+    """Where the decisions stand.
+
+    Attributes:
+        decisions: what was said, by sample id; a sample without an entry is left to its score.
+        threshold: the one that was moved to, or None while the recipe's first one holds.
+        undo_depth: actions that can be undone.
+        redo_depth: undone actions that can be done again.
+    """
+
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    threshold: float | None = None
+    undo_depth: int = 0
+    redo_depth: int = 0
+
+
+def fold(events: Iterable[DecisionEvent]) -> ReviewState:
+    """The state after all events, in the order of the log.
+
+    An undo takes back the last action that stands, a redo the last undo; a new action ends
+    what could be redone. Undo and redo with nothing to do change nothing.
+    """
+    standing: list[Action] = []
+    undone: list[Action] = []
+    for event in events:
+        if event.action.kind == "undo":
+            if standing:
+                undone.append(standing.pop())
+        elif event.action.kind == "redo":
+            if undone:
+                standing.append(undone.pop())
+        else:
+            standing.append(event.action)
+            undone.clear()
+    decisions: dict[str, Decision] = {}
+    threshold: float | None = None
+    for action in standing:
+        if action.kind == "threshold":
+            threshold = action.value
+        else:
+            _apply(action, decisions)
+    return ReviewState(decisions, threshold, len(standing), len(undone))
+
+
+def _apply(action: Action, decisions: dict[str, Decision]) -> None:
+    for sample in action.samples:
+        if action.kind == "clear":
+            decisions.pop(sample, None)
+            continue
+        before = decisions.get(sample, Decision("accept"))
+        # A later accept or reject keeps an edit's words: only `clear` gives them up.
+        decisions[sample] = Decision(
+            verdict="reject" if action.kind == "reject" else "accept",
+            reason=action.reason,
+            question=before.question if action.question is None else action.question,
+            answer=before.answer if action.answer is None else action.answer,
+            source=action.source,
+        )
+
+
+def _fault(action: Action) -> str:
+    """What is wrong with an action, or nothing."""
+    edited = action.question is not None or action.answer is not None
+    if action.kind not in get_args(Kind) or action.source not in get_args(Source):
+        return "unknown kind or source"
+    if (action.kind in _SAMPLED) != bool(action.samples):
+        return "names samples where it must not, or none where it must"
+    if (action.kind == "edit") != edited or (edited and len(action.samples) > 1):
+        return "an edit has a new question or answer, and one sample"
+    if action.question is not None and not action.question.strip():
+        return "the question is empty"
+    if action.reason and (action.kind != "reject" or action.reason not in REASONS):
+        return f"the reason {action.reason!r} is not in the table, or it is no reject"
+    if (action.kind == "threshold") != (action.value is not None):
+        return "a threshold has a value, and nothing else has"
+    if action.value is not None and not math.isfinite(action.value):
+        return "the threshold is no number"
+    return ""

@@ -189,9 +189,7 @@ def _add_review(add: Callable[..., ArgumentParser]) -> None:
         ("undo", "take the last action back"),
         ("redo", "do it again"),
     ):
-        action.add_argument(
-            f"--{name}", dest="action", action="store_const", const=name, help=text
-        )
+        action.add_argument(f"--{name}", dest="action", action="store_const", const=name, help=text)
     action.add_argument("--threshold", type=float, metavar="SCORE", help="move the threshold")
     action.add_argument("--edit", metavar="QUESTION", help="another wording for one sample")
     review.add_argument("--reason", default="", help="why, with --reject")

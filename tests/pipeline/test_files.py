@@ -17,9 +17,14 @@ from pipeline.files import (
 def test_an_interrupted_write_leaves_the_old_content_and_no_rubbish(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        temporary.write_text("ne")
-        raise KeyboardInterrupt
+
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

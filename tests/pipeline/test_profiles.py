@@ -44,7 +44,9 @@ def test_a_folder_says_itself_how_it_pools():
 
 
 def test_a_folder_with_foreign_modules_is_refused(tmp_path):
-    (tmp_path / "modules.json").write_text(json.dumps([{"type": "x.Transformer"}, {"type": "Dense"}]))
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"type": "x.Transformer"}, {"type": "Dense"}])
+    )
     with pytest.raises(BadInput, match="Dense"):
         find_profile(str(tmp_path))
     (tmp_path / "modules.json").unlink()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.deploy.services import list_services, stop_service
+
 from pipeline.errors import BadInput, Failure
 from pipeline.locks import holder_of, is_held
 from pipeline.profiles import find_profile
@@ -39,7 +40,9 @@ def runs_command(arguments: Namespace, output: Output) -> int:
             recipe = run.recipe()
             kind = "rehearsal" if find_profile(recipe.profile).rehearsal else recipe.profile
             done = [name for name in STAGE_NAMES if run.current(name)]
-            state = f"running {working[0]}" if working else f"made up to {(done or ['nothing'])[-1]}"
+            state = (
+                f"running {working[0]}" if working else f"made up to {(done or ['nothing'])[-1]}"
+            )
         except Failure as failure:
             kind, state, recipe = "?", failure.happened, None
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last_activity(run)))
@@ -119,10 +122,7 @@ def _services_hint(run: Run) -> str:
 def working_folders(run: Run) -> list[Path]:
     """The folders of results that a worker is writing now."""
     return [
-        folder
-        for name in STAGE_NAMES
-        for folder in run.attempts(name)
-        if is_held(folder / "lock")
+        folder for name in STAGE_NAMES for folder in run.attempts(name) if is_held(folder / "lock")
     ]
 
 
@@ -154,9 +154,7 @@ def prune_command(arguments: Namespace, output: Output) -> int:
             total += entry.size
             path = entry.folder.relative_to(run.path)
             output.say(f"{run.name}: {path}  {entry.size / 1e6:.1f} MB  {entry.reason}")
-            output.record(
-                "prunable", {"run": run.name, "path": str(path), "bytes": entry.size}
-            )
+            output.record("prunable", {"run": run.name, "path": str(path), "bytes": entry.size})
             if arguments.yes:
                 remove(entry)
     verb = "Removed" if arguments.yes else "Could be removed with --yes:"

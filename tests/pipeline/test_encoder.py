@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.encoder import is_bidirectional, load_encoder, pool
+from pipeline.errors import BadInput, BadRecipe, StageFailure
+from pipeline.profiles import find_profile, known_profiles, weights_folder
+from pipeline.recipe import EncoderSettings
+
+SETTINGS = EncoderSettings(query_tokens=64, passage_tokens=64, batch_size=4)
+TEXTS = [
+    "How do I open a file?",
+    "a",
+    "The garbage collector frees objects that form cycles. " * 60,
+    "",
+    "os.path.join joins one or more path segments intelligently.",
+]
+WORDS = ["w1 w2 w3", "w4", " ".join(f"w{n}" for n in range(50)), "w9 w8 w7 w6 w5"]
+
+
+@pytest.fixture(scope="module")
+def llama(llama_folder, llama_profile):
+    return load_encoder(llama_folder, llama_profile, SETTINGS, "cpu")
+
+
+@pytest.fixture
+def broken(llama_folder, tmp_path):
+    return shutil.copytree(llama_folder, tmp_path / "broken")
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def sentence_transformer(folder):
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+def test_minilm_encodes_as_sentence_transformers_does(minilm):
+    theirs = sentence_transformer(weights_folder(minilm.profile)).encode(TEXTS)
+    assert np.abs(minilm.encode(TEXTS, "passage") - theirs).max() < 1e-5
+
+
+def test_a_saved_minilm_loads_in_sentence_transformers_and_here(minilm, tmp_path):
+    minilm.save(tmp_path / "model", "# A card\n")
+    ours = minilm.encode(TEXTS, "passage")
+    loaded = sentence_transformer(tmp_path / "model")
+    assert np.abs(loaded.encode_document(TEXTS) - ours).max() < 1e-5
+    assert loaded.max_seq_length == 256
+    again = load_encoder(tmp_path / "model", minilm.profile, minilm.settings, "cpu")
+    assert np.array_equal(again.encode(TEXTS, "passage"), ours)
+    found = find_profile(str(tmp_path / "model"))
+    assert (found.pooling, found.normalize, found.tokens_max) == ("mean", True, 256)
+    assert (tmp_path / "model" / "README.md").read_text() == "# A card\n"
+
+
+def test_saving_twice_writes_the_same_bytes_whatever_was_encoded_between(minilm, tmp_path):
+    minilm.save(tmp_path / "a", "card")
+    minilm.encode(["short"], "query")
+    minilm.save(tmp_path / "b", "card")
+    names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*"))
+    assert names == sorted(p.relative_to(tmp_path / "b") for p in (tmp_path / "b").rglob("*"))
+    for name in names:
+        if (tmp_path / "a" / name).is_file():
+            content = (tmp_path / "a" / name).read_bytes()
+            assert content == (tmp_path / "b" / name).read_bytes(), name
+            assert str(tmp_path).encode() not in content
+
+
+def test_saving_replaces_a_model_but_never_another_folder(llama, tmp_path):
+    llama.save(tmp_path / "model", "first")
+    (tmp_path / "model" / "stale.txt").write_text("left over")
+    llama.save(tmp_path / "model", "second")
+    assert not (tmp_path / "model" / "stale.txt").exists()
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "journal.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="something else"):
+        llama.save(tmp_path / "result", "card")
+    assert (tmp_path / "result" / "journal.jsonl").exists()
+
+
+def test_a_published_bidirectional_llama_loads_without_its_remote_code(llama, llama_folder):
+    assert type(llama.model).__name__ == "LlamaModel"
+    assert llama.model.config.is_causal is False
+    assert llama.model.config.rope_parameters["rope_theta"] == 500000.0
+    assert llama.model.config.rope_parameters["rope_type"] == "llama3"
+    assert llama.model.dtype == torch.float32
+    assert not (llama_folder / "ran").exists()
+
+
+def test_the_first_token_of_a_loaded_llama_sees_the_last(llama):
+    assert is_bidirectional(llama.model, llama.tokenizer)
+    llama.model.config.is_causal = True
+    try:
+        assert not is_bidirectional(llama.model, llama.tokenizer)
+    finally:
+        llama.model.config.is_causal = False
+
+
+def test_padding_does_not_change_a_vector(llama, minilm):
+    for encoder, texts in ((llama, WORDS), (minilm, TEXTS[:3])):
+        with torch.inference_mode():
+            ids = encoder.tokenize(texts, "passage")
+            together = encoder.forward(ids)
+            alone = torch.cat([encoder.forward([one]) for one in ids])
+        assert (together - alone).abs().max() < 1e-5
+
+
+def test_a_saved_llama_is_a_plain_bidirectional_llama_for_every_reader(llama, tmp_path):
+    llama.save(tmp_path / "model", "card")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (config["model_type"], config["is_causal"]) == ("llama", False)
+    assert "auto_map" not in config
+    tokenizer = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
+    loaded = sentence_transformer(tmp_path / "model")
+    passages, queries = llama.encode(WORDS, "passage"), llama.encode(WORDS, "query")
+    assert np.abs(loaded.encode_document(WORDS) - passages).max() < 1e-5
+    assert np.abs(loaded.encode_query(WORDS) - queries).max() < 1e-5
+    assert np.abs(passages - queries).max() > 1e-3
+    again = load_encoder(tmp_path / "model", llama.profile, SETTINGS, "cpu")
+    assert np.array_equal(again.encode(WORDS, "query"), queries)
+    as_folder = find_profile(str(tmp_path / "model"))
+    assert as_folder.query_prefix == "query: "
+    third = load_encoder(tmp_path / "model", as_folder, SETTINGS, "cpu")
+    assert np.abs(third.encode(WORDS, "query") - queries).max() < 1e-6
+
+
+def test_a_cut_model_gives_shorter_unit_vectors_and_says_so_in_its_folder(
+    llama_folder, llama_profile, llama, tmp_path
+):
+    cut = load_encoder(llama_folder, llama_profile, replace(SETTINGS, dimension=16), "cpu")
+    vectors = cut.encode(WORDS, "query")
+    leading = llama.encode(WORDS, "query")[:, :16]
+    leading /= np.linalg.norm(leading, axis=1, keepdims=True)
+    assert vectors.shape == (4, 16)
+    assert np.abs(vectors - leading).max() < 1e-6
+    cut.save(tmp_path / "model", "card")
+    loaded = sentence_transformer(tmp_path / "model")
+    theirs = loaded.encode_query(WORDS, normalize_embeddings=True)
+    assert np.abs(theirs - vectors).max() < 1e-5
+
+
+def test_a_small_ministral_loads_bidirectional(llama_folder, tmp_path):
+    from transformers import Ministral3Config, Ministral3Model
+
+    torch.manual_seed(1)
+    config = Ministral3Config(
+        vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=512,
+    )  # fmt: skip
+    folder = tmp_path / "ministral"
+    Ministral3Model(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(llama_folder / name, folder / name)
+    profile = replace(known_profiles()["nvidia/Nemotron-3-Embed-1B-BF16"], dimension=64)
+    encoder = load_encoder(folder, profile, SETTINGS, "cpu")
+    assert is_bidirectional(encoder.model, encoder.tokenizer)
+    encoder.save(tmp_path / "saved", "card")
+    theirs = sentence_transformer(tmp_path / "saved").encode_query(WORDS)
+    assert np.abs(theirs - encoder.encode(WORDS, "query")).max() < 1e-5
+
+
+def test_the_limits_count_prefix_and_special_tokens(llama):
+    short = replace(SETTINGS, query_tokens=5, passage_tokens=500)
+    encoder = type(llama)(llama.model, llama.tokenizer, llama.profile, short, llama.device)
+    assert encoder.tokenize(["w1 w2 w3 w4 w5"], "query") == [[0, 3, 5, 7, 8]]
+    assert encoder.tokenize(["w1"], "passage") == [[0, 4, 5, 7]]
+    assert len(encoder.tokenize(["w1 " * 400], "passage")[0]) == 128  # the profile's own limit
+    assert encoder.tokenize([], "query") == []
+
+
+def test_encode_reports_batches_restores_the_mode_and_keeps_the_order(llama):
+    llama.model.train(True)
+    seen = []
+    vectors = llama.encode(WORDS, "query", lambda done, total: seen.append((done, total)))
+    assert llama.model.training
+    llama.model.train(False)
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    for word, vector in zip(WORDS, vectors, strict=True):
+        assert np.array_equal(llama.encode([word], "query")[0], vector)
+    assert llama.encode([], "query").shape == (0, 64)
+    assert llama.forward([]).shape == (0, 64)
+
+
+def test_a_callback_that_raises_stops_and_restores_the_mode(llama):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    llama.model.train(True)
+    with pytest.raises(KeyboardInterrupt):
+        llama.encode(WORDS, "query", stop)
+    assert llama.model.training
+    llama.model.train(False)
+
+
+def test_vectors_carry_gradients_when_training(llama):
+    llama.forward(llama.tokenize(WORDS, "query")).sum().backward()
+    assert llama.model.get_input_embeddings().weight.grad.abs().sum() > 0
+    llama.model.zero_grad()
+
+
+def test_pooling_reads_only_real_tokens():
+    hidden = torch.arange(12.0).reshape(2, 3, 2)
+    lengths = torch.tensor([2, 3])
+    assert pool(hidden, lengths, "cls").tolist() == [[0, 1], [6, 7]]
+    assert pool(hidden, lengths, "last").tolist() == [[2, 3], [10, 11]]
+    assert pool(hidden, lengths, "mean").tolist() == [[1, 2], [8, 9]]
+
+
+def test_a_causal_decoder_in_a_sentence_transformers_folder_is_refused(llama, tmp_path):
+    llama.save(tmp_path / "model", "card")
+    edit_config(tmp_path / "model", is_causal=True)
+    profile = find_profile(str(tmp_path / "model"))
+    with pytest.raises(BadInput, match="left to right"):
+        load_encoder(tmp_path / "model", profile, SETTINGS, "cpu")
+    # One that pools its last token is made that way.
+    last = replace(profile, pooling="last")
+    assert load_encoder(tmp_path / "model", last, SETTINGS, "cpu").dimension == 64
+
+
+def test_truncated_weights_are_refused(broken, llama_profile):
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(BadInput, match=r"weights in .* cannot be read"):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_missing_weights_are_refused(broken, llama_profile):
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"weights in .* cannot be read"):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_weights_are_never_made_up(broken, llama_profile):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(broken / "model.safetensors")
+    del weights["layers.1.mlp.up_proj.weight"]
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lack 1 tensors, such as layers\.1\.mlp\.up_proj"):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_weights_of_another_shape_are_refused(broken, llama_profile):
+    edit_config(broken, intermediate_size=256)
+    with pytest.raises(BadInput, match=r"weights in .* cannot be read"):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_an_unused_head_that_the_files_lack_is_zero_and_loads_alike(minilm, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(weights_folder(minilm.profile), tmp_path / "headless")
+    weights = load_file(folder / "model.safetensors")
+    headless = {key: value for key, value in weights.items() if "pooler" not in key}
+    assert len(headless) < len(weights)
+    save_file(headless, folder / "model.safetensors", metadata={"format": "pt"})
+    encoder = load_encoder(folder, minilm.profile, minilm.settings, "cpu")
+    assert encoder.model.pooler.dense.weight.abs().sum() == 0
+    assert np.array_equal(encoder.encode(["x"], "query"), minilm.encode(["x"], "query"))
+
+
+def test_a_tokenizer_larger_than_the_embedding_table_is_refused(broken, llama_profile):
+    path = broken / "tokenizer.json"
+    document = json.loads(path.read_text())
+    document["model"]["vocab"] |= {f"more{n}": 280 + n for n in range(40)}
+    path.write_text(json.dumps(document))
+    with pytest.raises(BadInput, match="knows 320 tokens, the model only 300"):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_missing_or_broken_file_is_refused(broken, llama_profile, name):
+    (broken / name).write_text("{")
+    with pytest.raises(BadInput):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+    (broken / name).unlink()
+    with pytest.raises(BadInput):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_another_model_type_is_refused_by_name(broken, llama_profile):
+    edit_config(broken, model_type="qwen3")
+    with pytest.raises(BadInput, match="'qwen3'"):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_a_folder_that_needs_remote_code_is_refused_and_runs_nothing(broken, llama_profile):
+    profile = replace(llama_profile, architecture="sentence_transformers")
+    with pytest.raises(BadInput, match=r"config\.json"):
+        load_encoder(broken, profile, SETTINGS, "cpu")
+    assert not (broken / "ran").exists()
+
+
+def test_a_model_of_another_width_than_the_profile_says_is_refused(llama_folder, llama_profile):
+    with pytest.raises(BadInput, match="64 numbers"):
+        load_encoder(llama_folder, replace(llama_profile, dimension=2048), SETTINGS, "cpu")
+
+
+def test_a_dimension_above_the_models_is_refused(llama_folder, llama_profile):
+    with pytest.raises(BadRecipe, match=r"encoder\.dimension = 65"):
+        load_encoder(llama_folder, llama_profile, replace(SETTINGS, dimension=65), "cpu")
+
+
+def test_numbers_that_are_not_finite_stop_the_stage(llama_folder, llama_profile):
+    encoder = load_encoder(llama_folder, llama_profile, SETTINGS, "cpu")
+    with torch.no_grad():
+        encoder.model.norm.weight[0] = float("nan")
+    with pytest.raises(StageFailure, match="not finite"):
+        encoder.encode(["w1"], "query")

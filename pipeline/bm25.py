@@ -24,8 +24,9 @@ _MARKS = "".join(
 _WITHOUT_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # `\w` leaves out combining marks, which many scripts write their vowels with; Chinese and
 # Japanese put no spaces between words, so each of their characters is a term.
+_LETTER = rf"[^\W{_WITHOUT_SPACES}]"
 _TERM = re.compile(
-    rf"[{_WITHOUT_SPACES}]|(?:(?![{_WITHOUT_SPACES}])[\w{re.escape(_MARKS)}])+", re.UNICODE
+    rf"[{_WITHOUT_SPACES}]|{_LETTER}+(?:[{re.escape(_MARKS)}]+{_LETTER}*)*", re.UNICODE
 )
 
 

@@ -6,7 +6,9 @@ format is all that is needed from it. No remote code is ever run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -107,9 +109,9 @@ class Encoder:
         """Vectors of texts, (n, dimension) float32, in the order given; dropout off.
 
         On a GPU: batches of `settings.batch_size`, longest first, so that a lack of memory
-        shows at once. On a CPU: one text at a time, so that a vector depends on its text alone,
-        bit for bit, whatever else is encoded or cached; unpadded passages are also as fast one
-        by one as in padded batches there.
+        shows at once. On a CPU: one text a thread, so that a vector depends on its text alone,
+        bit for bit, whatever else is encoded or cached and however many threads there are; it
+        is also faster there than padded batches.
 
         Args:
             texts: what to encode, without prefix.
@@ -120,21 +122,27 @@ class Encoder:
             StageFailure: the model gives numbers that are not finite.
         """
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        size = 1 if self.device.type == "cpu" else self.settings.batch_size
         token_ids = self.tokenize(texts, kind)
+        size = 1 if self.device.type == "cpu" else self.settings.batch_size
         order = sorted(range(len(texts)), key=lambda row: -len(token_ids[row]))
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+
+        def encode_batch(rows: list[int]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                return self.forward([token_ids[row] for row in rows]).cpu().numpy()
+
         training = self.model.training
         self.model.train(False)
+        done = 0
         try:
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                with torch.inference_mode():
-                    batch = self.forward([token_ids[row] for row in rows])
-                vectors[rows] = batch.cpu().numpy()
-                if not np.isfinite(vectors[rows]).all():
-                    raise _not_finite(self.profile)
-                if on_batch is not None:
-                    on_batch(start + len(rows), len(order))
+            with closing(_side_by_side(encode_batch, batches, self.device)) as results:
+                for rows, result in zip(batches, results, strict=True):
+                    if not np.isfinite(result).all():
+                        raise _not_finite(self.profile)
+                    vectors[rows] = result
+                    done += len(rows)
+                    if on_batch is not None:
+                        on_batch(done, len(texts))
         finally:
             self.model.train(training)
         return vectors
@@ -161,6 +169,28 @@ class Encoder:
     @property
     def _padding(self) -> int:
         return int(self.tokenizer.pad_token_id)
+
+
+def _side_by_side(
+    encode: Callable[[list[int]], NDArray[np.float32]],
+    batches: Sequence[list[int]],
+    device: torch.device,
+) -> Generator[NDArray[np.float32], None, None]:
+    """Results in the order of the batches; on a CPU every thread works on a batch of its own.
+
+    Threads that share one small matrix product mostly wait for each other, and far longer
+    where other programs want the cores too.
+    """
+    if device.type != "cpu":
+        yield from map(encode, batches)
+        return
+    threads = torch.get_num_threads()
+    workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from workers.map(encode, batches)
+    finally:
+        workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:

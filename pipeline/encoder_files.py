@@ -148,6 +148,8 @@ def save_folder(
     _save_modules(beside, profile, tokens, cut)
     write_text(beside / "README.md", card)
     for path in beside.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)  # safetensors writes for its owner alone
         _sync(path)
     if folder.exists():
         shutil.rmtree(folder)
@@ -206,8 +208,6 @@ def _save_modules(folder: Path, profile: Profile, tokens: int, cut: int) -> None
             for i, (kind, path) in enumerate(zip(kinds, paths, strict=False))
         ],
     )
-    if profile.normalize:
-        (folder / "2_Normalize").mkdir()
     modes = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
     write_json(
         folder / "1_Pooling" / "config.json",

@@ -152,37 +152,51 @@ def _metrics(result: SetResult) -> str:
         "|---|---|---|---|---|",
     ]
     for name in result.systems["base"]:
-        measure, _, k = name.partition("@")
         difference = result.difference[name]
         cells = (
-            f"{_MEASURES.get(measure, measure)}@{k}",
+            _metric_name(name),
             f"{result.systems['base'][name]:.4f}",
             f"{result.systems['finetuned'][name]:.4f}",
             f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})",
             f"{result.systems['bm25'][name]:.4f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    headline = _MEASURES.get(result.headline.partition("@")[0], result.headline)
-    k = result.headline.partition("@")[2]
-    return "\n".join([*lines, "", f"Verdict on {headline}@{k}: {result.verdict}."])
+    verdict = f"Verdict on {_metric_name(result.headline)}: {result.verdict}."
+    return "\n".join([*lines, "", verdict])
 
 
 def _verification(summary: Mapping[str, Any]) -> str:
     if not summary:
         return ""
+    blocks = [f"## The endpoint {summary['url']}: {summary['headline']}"]
+    blocks += [_served(each) for each in summary["sets"]]
+    return "\n\n".join(blocks)
+
+
+def _served(each: Mapping[str, Any]) -> str:
+    """One eval set through the endpoint: metrics, drift, flipped queries."""
     lines = [
-        f"## The endpoint {summary['url']}: {summary['verdict']}",
+        f"{each['name']}, {each['queries']} queries; one query is {each['resolution']:.4f}",
         "",
         "| metric | measured | served | difference | tolerance | |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['metric']} | {row['stored']:.4f} | {row['served']:.4f} | "
-        f"{row['difference']:+.4f} | {row['tolerance']:g} | {row['verdict']} |"
-        for row in summary["rows"]
+        f"| {_metric_name(row['metric'])} | {row['stored']:.4f} | {row['served']:.4f} | "
+        f"{row['difference']:+.4f} | {row['tolerance']:g} | {row['state']} |"
+        for row in each["rows"]
     ]
-    lines += ["", *summary["findings"]]
-    return "\n".join(lines)
+    drift = "; ".join(
+        f"{what} cosine mean {cosines['mean']:.6f}, least {cosines['min']:.6f}"
+        for what, cosines in each["drift"].items()
+    )
+    flipped = ", ".join(each["flipped"]) or "none"
+    return "\n".join([*lines, "", f"Vector drift: {drift}.", f"Flipped queries: {flipped}."])
+
+
+def _metric_name(name: str) -> str:
+    measure, _, k = name.partition("@")
+    return f"{_MEASURES.get(measure, measure)}@{k}"
 
 
 def _notes(results: Mapping[str, Result]) -> str:

@@ -235,9 +235,7 @@ def _status(setting: _Setting, stage: Stage, earlier: Mapping[str, Status]) -> S
     run, variant, recipe = setting.run, setting.variant, setting.recipe
     last = run.current(stage.name, variant)
     elsewhere = "deploy" if setting.options.get("url") else ""
-    missing = [
-        name for name in stage.needs if earlier[name].state != "done" and name != elsewhere
-    ]
+    missing = [name for name in stage.needs if earlier[name].state != "done" and name != elsewhere]
     if missing:
         state: State = "stale" if last else "waiting"
         return Status(stage, state, f"{missing[0]} comes first", None, last)

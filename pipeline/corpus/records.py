@@ -72,10 +72,11 @@ class FileReport:
     """What became of one file of the source.
 
     Attributes:
-        path: relative to the source.
+        path: relative to the source; of an imported record or pair, what the source calls it.
         kind: `text`, `markdown`, `beir`, `sdg`, `pydoc`, or `unknown`.
         status: `used`, `skipped` or `duplicate` (its text is another file's).
-        reason: why it was skipped, or whose duplicate it is; empty when used.
+        reason: why it was skipped, or whose duplicate it is; a remark when used (a guessed
+            encoding, near-duplicates in another fold), mostly empty.
         characters: length after normalisation.
         passages: how many were cut.
         document: its document's id; empty when skipped.

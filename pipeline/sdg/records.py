@@ -50,12 +50,13 @@ class Sample:
         passages: ids of the evidence passages; the query's positives.
         quotes: where in the passages the evidence stands.
         role: the role of the evidence's documents, or the split that the source supplied.
-        score: 0 to 10, or None for an import without one.
+        score: 0 to 10, or None where nobody gave one: an import without, or a question that
+            carries a blocking flag for it.
         levels: the judge's level for each criterion.
         flags: what the mechanical checks found.
-        complexity: 1 to 5, as asked for.
+        complexity: 1 to 5, as asked for; 0 where the writer can't steer it.
         hops: distinct evidence passages needed.
-        kind: query kind and reasoning, as asked for.
+        kind: query kind and reasoning, as asked for; offline `question`, `keyword` or `heading`.
         writer: the model that wrote it, `offline`, or `imported`.
     """
 

@@ -192,6 +192,22 @@ def test_encode_reports_batches_restores_the_mode_and_keeps_the_order(llama):
     assert llama.forward([]).shape == (0, 64)
 
 
+def test_the_number_of_threads_changes_no_bit_and_is_left_as_it_was(minilm):
+    texts = [*TEXTS, "The same text twice", "The same text twice"]
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(minilm.encode(texts, "passage"))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    assert np.array_equal(found[0][-1], found[0][-2])
+
+
 def test_a_callback_that_raises_stops_and_restores_the_mode(llama):
     def stop(done, total):
         raise KeyboardInterrupt

@@ -39,10 +39,9 @@ def runs_command(arguments: Namespace, output: Output) -> int:
         try:
             recipe = run.recipe()
             kind = "rehearsal" if find_profile(recipe.profile).rehearsal else recipe.profile
-            done = [name for name in STAGE_NAMES if run.current(name)]
-            state = (
-                f"running {working[0]}" if working else f"made up to {(done or ['nothing'])[-1]}"
-            )
+            made = [name for name in STAGE_NAMES if run.current(name)]
+            state = f"made up to {made[-1]}" if made else "nothing made yet"
+            state = f"running {working[0]}" if working else state
         except Failure as failure:
             kind, state, recipe = "?", failure.happened, None
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last_activity(run)))

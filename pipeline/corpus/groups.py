@@ -1,0 +1,144 @@
+"""Groups: documents that are near-duplicates, or that must stay together for another reason."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHINGLE_WORDS = 5
+"""Words of one n-gram; the recipe's containment is defined over 5-grams."""
+
+Shingles = NDArray[np.uint64]
+
+_WORD = re.compile(r"\w+")
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(29)
+
+
+class Union:
+    """Union-find over keys; a set's name is its smallest key."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._parent = {key: key for key in keys}
+
+    def find(self, key: str) -> str:
+        """The name of the set that holds `key`."""
+        root = key
+        while self._parent[root] != root:
+            root = self._parent[root]
+        while self._parent[key] != root:
+            self._parent[key], key = root, self._parent[key]
+        return root
+
+    def join(self, keys: Sequence[str]) -> None:
+        """Make one set of the sets that hold `keys`."""
+        for key in keys[1:]:
+            low, high = sorted((self.find(keys[0]), self.find(key)))
+            self._parent[high] = low
+
+    def sets(self) -> dict[str, list[str]]:
+        """Members by name, both sorted."""
+        sets: dict[str, list[str]] = {}
+        for key in sorted(self._parent):
+            sets.setdefault(self.find(key), []).append(key)
+        return sets
+
+
+def group_documents(
+    texts: Mapping[str, str],
+    containment: float,
+    together: Iterable[Sequence[str]] = (),
+) -> dict[str, list[str]]:
+    """Put near-duplicates into groups.
+
+    Args:
+        texts: normalised text by document id.
+        containment: a document joins another's group when this share of its word 5-grams
+            stands in the other.
+        together: ids that share a group whatever their texts say.
+
+    Returns:
+        sorted ids by group; a group's id is its smallest.
+    """
+    union = Union(texts)
+    for ids in together:
+        union.join(ids)
+    ids = sorted(texts)
+    vocabulary: defaultdict[str, int] = defaultdict(count(1).__next__)
+    shingles = [_shingles(texts[key], vocabulary) for key in ids]
+    _join_contained(ids, shingles, containment, union)
+    return union.sets()
+
+
+def _shingles(text: str, vocabulary: defaultdict[str, int]) -> Shingles:
+    """Distinct hashes of the word 5-grams, sorted; a shorter text is one shingle.
+
+    Words are numbered as they come and five numbers are mixed into 64 bits, so that ten
+    thousand documents fit into memory.
+    """
+    words = _WORD.findall(text.casefold())
+    numbers = np.array([*map(vocabulary.__getitem__, words)], np.uint64)
+    width = min(SHINGLE_WORDS, len(numbers))
+    if not width:
+        return np.empty(0, np.uint64)
+    size = len(numbers) - width + 1
+    mixed = np.zeros(size, np.uint64)
+    for offset in range(width):
+        mixed = (mixed ^ numbers[offset : offset + size]) * _MULTIPLIER
+        mixed ^= mixed >> _SHIFT
+    return np.unique(mixed)
+
+
+def _join_contained(
+    ids: Sequence[str], shingles: Sequence[Shingles], containment: float, union: Union
+) -> None:
+    """Join every document with those that contain it.
+
+    If a share `t` of n shingles stands in another document, then so does at least one of any
+    n - ceil(t n) + 1 of them. Only that many, the rarest, are looked up.
+    """
+    index = _Index(shingles)
+    home = np.arange(len(ids))
+    for position, own in enumerate(shingles):
+        need = math.ceil(containment * len(own) - 1e-9)
+        if need < 1:
+            continue
+        found = index.holders_of_rarest(position, len(own) - need + 1)
+        for other in np.unique(found[home[found] != home[position]]).tolist():
+            if home[other] == home[position]:
+                continue
+            if np.isin(own, shingles[other], assume_unique=True).sum() >= need:
+                union.join([ids[position], ids[other]])
+                home[home == home[other]] = home[position]
+
+
+class _Index:
+    """Which documents hold a shingle: the documents of each shingle, one after another."""
+
+    def __init__(self, shingles: Sequence[Shingles]) -> None:
+        sizes = [len(one) for one in shingles]
+        every = np.concatenate(shingles) if shingles else np.empty(0, np.uint64)
+        _, numbers, counts = np.unique(every, return_inverse=True, return_counts=True)
+        owners = np.repeat(np.arange(len(shingles), dtype=np.uint32), sizes)
+        self._owners = owners[np.argsort(numbers, kind="stable")]
+        self._numbers = np.split(numbers, np.cumsum(sizes)[:-1])
+        self._counts = counts
+        self._starts = np.cumsum(counts) - counts
+
+    def holders_of_rarest(self, position: int, rarest: int) -> NDArray[np.uint32]:
+        """Documents that hold one of the rarest shingles of a document, with repetitions."""
+        own = self._numbers[position]
+        counts = self._counts[own]
+        chosen = own[np.argsort(counts, kind="stable")[:rarest]]
+        shared = chosen[self._counts[chosen] > 1]
+        slices = [
+            self._owners[start : start + size]
+            for start, size in zip(self._starts[shared], self._counts[shared], strict=True)
+        ]
+        return np.concatenate(slices) if slices else np.empty(0, np.uint32)

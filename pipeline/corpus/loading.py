@@ -1,0 +1,80 @@
+"""Loading a source: its files read one by one, each used or reported with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+
+from pipeline.corpus.beir_source import load_beir
+from pipeline.corpus.entries import Entry, Loaded
+from pipeline.corpus.pydoc_source import MODULES, render_module
+from pipeline.corpus.readers import BYTES_MAX, Reading, Skipped, read_content
+from pipeline.corpus.records import FileReport
+from pipeline.corpus.sdg_source import load_sdg
+from pipeline.corpus.source import Source, SourceFile
+from pipeline.corpus.text import normalise
+from pipeline.recipe import CorpusSettings
+
+Step = Callable[[int, int, str], None]
+"""Called after each piece: done, total, what. It may raise to end the stage."""
+
+
+def load(source: Source, settings: CorpusSettings, step: Step) -> Loaded:
+    """Read everything that a source holds.
+
+    Raises:
+        BadInput: a BEIR folder is damaged.
+    """
+    if source.kind == "beir" and source.root:
+        return load_beir(source.root)
+    if source.kind == "sdg":
+        return load_sdg(source, lambda done: step(done, 0, "records read"))
+    read = _pydoc() if source.kind == "pydoc" else _files(source, settings)
+    total = len(MODULES) if source.kind == "pydoc" else len(source.files)
+    entries: list[Entry] = []
+    unused: list[FileReport] = []
+    guessed = 0
+    for done, one in enumerate(read, start=1):
+        if isinstance(one, Entry):
+            entries.append(one)
+            guessed += bool(one.remark)
+        else:
+            unused.append(one)
+        step(done, total, "documents read")
+    warnings = (f"{guessed} files are no UTF-8 and were read as Windows-1252.",) if guessed else ()
+    return Loaded(tuple(entries), tuple(unused), warnings=warnings)
+
+
+def _pydoc() -> Iterator[Entry | FileReport]:
+    for module in MODULES:
+        rendering = render_module(module)
+        path = f"{module}.md"
+        if rendering.reason:
+            yield FileReport(path, "pydoc", "skipped", rendering.reason)
+        else:
+            yield Entry(path, "pydoc", normalise(rendering.text))
+
+
+def _files(source: Source, settings: CorpusSettings) -> Iterator[Entry | FileReport]:
+    for file in source.files:
+        read = _read_file(file)
+        if isinstance(read, Skipped):
+            yield FileReport(file.name, read.kind, "skipped", read.reason)
+            continue
+        characters = len(read.text.strip())
+        if characters < settings.document_characters_min:
+            least = settings.document_characters_min
+            reason = f"{characters} characters; corpus.document_characters_min is {least}"
+            yield FileReport(file.name, read.kind, "skipped", reason, characters)
+            continue
+        title = read.title or PurePosixPath(file.name).stem
+        yield Entry(file.name, read.kind, read.text, title, read.remark)
+
+
+def _read_file(file: SourceFile) -> Reading | Skipped:
+    try:
+        if file.path.stat().st_size > BYTES_MAX:
+            return Skipped(f"larger than {BYTES_MAX // 1_000_000} MB")
+        return read_content(file.name, file.path.read_bytes())
+    except OSError as error:
+        return Skipped(f"it cannot be read: {error.strerror or error}")

@@ -1,0 +1,162 @@
+"""Training examples as unique, tokenised texts and the numbers that point at them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import BadInput
+from pipeline.prep.records import TrainingExample
+
+Tokenize = Callable[[Sequence[str], Literal["query", "passage"]], list[list[int]]]
+
+
+class TokenStore:
+    """The token ids of many texts, one after another in one array, tokenised once."""
+
+    def __init__(self, texts: Sequence[Sequence[int]]) -> None:
+        self._bounds = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        self._ids: npt.NDArray[np.int32] = np.fromiter(
+            (token for text in texts for token in text), dtype=np.int32, count=self._bounds[-1]
+        )
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def __getitem__(self, text: int) -> list[int]:
+        start, end = self._bounds[text : text + 2]
+        ids: list[int] = self._ids[start:end].tolist()
+        return ids
+
+    def length(self, text: int) -> int:
+        """Tokens of one text."""
+        return int(self._bounds[text + 1] - self._bounds[text])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example, as positions in the stores.
+
+    Attributes:
+        query: in `TrainingSet.queries`.
+        positives: in `TrainingSet.passages`, at least one.
+        negatives: in `TrainingSet.passages`, hardest first; none is known to answer the query.
+    """
+
+    query: int
+    positives: tuple[int, ...]
+    negatives: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What there is to learn from.
+
+    Texts that are equal but for case and white space are one text: its first spelling.
+
+    Attributes:
+        queries: token ids of the unique questions.
+        passages: token ids of the unique passages.
+        rows: the examples, in the file's order.
+        known: for each question, all passages that answer it in any example.
+    """
+
+    queries: TokenStore
+    passages: TokenStore
+    rows: tuple[Row, ...]
+    known: tuple[frozenset[int], ...]
+
+
+def normalised(text: str) -> str:
+    """The form under which two texts count as identical: compatible characters, case
+    and white space made one."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def read_training_set(
+    examples: Sequence[TrainingExample],
+    passages: Mapping[str, str],
+    tokenize: Tokenize,
+    hard_negatives: int,
+) -> TrainingSet:
+    """Tokenise each unique text once and number it.
+
+    Args:
+        examples: what `prep` wrote.
+        passages: text by passage id.
+        tokenize: the encoder's.
+        hard_negatives: how many of the mined negatives are used, hardest first; an example with
+            fewer keeps what it has.
+
+    Raises:
+        BadInput: fewer than two examples, an example without a positive, or a passage id that
+            the corpus doesn't have.
+    """
+    if len(examples) < 2:
+        raise BadInput(
+            f"There are {len(examples)} training examples; contrastive training needs two.",
+            safe="Samples and decisions are kept.",
+            next_step="Give more documents, or keep more samples: review them, or lower "
+            "sdg.threshold.",
+        )
+    _check(examples, passages)
+    questions = _Numbering(example.question for example in examples)
+    texts = _Numbering(passages[key] for example in examples for key in _used(example))
+    positives = [tuple(texts[passages[key]] for key in e.positives) for e in examples]
+    known: list[set[int]] = [set() for _ in questions.texts]
+    for example, answers in zip(examples, positives, strict=True):
+        known[questions[example.question]].update(answers)
+    rows = []
+    for example, answers in zip(examples, positives, strict=True):
+        query = questions[example.question]
+        mined = dict.fromkeys(texts[passages[key]] for key, _ in example.negatives)
+        negatives = [text for text in mined if text not in known[query]]
+        rows.append(Row(query, answers, tuple(negatives[:hard_negatives])))
+    return TrainingSet(
+        TokenStore(tokenize(questions.texts, "query")),
+        TokenStore(tokenize(texts.texts, "passage")),
+        tuple(rows),
+        tuple(frozenset(answers) for answers in known),
+    )
+
+
+class _Numbering:
+    """Numbers for unique texts, in the order of their first appearance."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts: list[str] = []
+        self._numbers: dict[str, int] = {}
+        for text in texts:
+            key = normalised(text)
+            if key not in self._numbers:
+                self._numbers[key] = len(self.texts)
+                self.texts.append(text)
+
+    def __getitem__(self, text: str) -> int:
+        return self._numbers[normalised(text)]
+
+
+def _used(example: TrainingExample) -> tuple[str, ...]:
+    return (*example.positives, *(key for key, _ in example.negatives))
+
+
+def _check(examples: Sequence[TrainingExample], passages: Mapping[str, str]) -> None:
+    for example in examples:
+        if not example.positives:
+            raise _bad(example, "has no positive passage")
+        for key in _used(example):
+            if key not in passages:
+                raise _bad(example, f"names the passage {key!r}, which the corpus doesn't have")
+
+
+def _bad(example: TrainingExample, what: str) -> BadInput:
+    return BadInput(
+        f"The training example of query {example.query!r} {what}.",
+        safe="Nothing was changed.",
+        next_step="Run `embedsmith prep` again for this run.",
+    )

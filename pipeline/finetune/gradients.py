@@ -1,0 +1,123 @@
+"""The one place where a batch's texts become vectors and its loss becomes gradients.
+
+The loss is over the whole batch, but the activations of a whole batch don't fit: a batch of
+64 queries with 5 passages each of 256 tokens would need 25 GB on MiniLM. So micro-batches are
+kept until a memory budget is spent, and the others are embedded twice: once without a graph for
+the loss, once more with one for its gradient. That is gradient caching (Gao et al., "Scaling Deep
+Contrastive Learning Batch Size under Memory Limited Setup", 2021), for the part that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.finetune.randomness import TorchState
+
+CPU_ACTIVATION_BYTES = 1 << 30
+"""Activations kept on a CPU; a constant, so that the same inputs give the same bits."""
+
+GPU_ACTIVATION_SHARE = 0.5
+"""Of the GPU's memory, for activations; weights, gradients and optimizer need the rest."""
+
+Tokens = Sequence[Sequence[int]]
+Forward = Callable[[Tokens], torch.Tensor]
+LossOf = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Texts that go through the model together.
+
+    Attributes:
+        texts: their positions in the batch.
+        tokens: padding included.
+    """
+
+    texts: tuple[int, ...]
+    tokens: int
+
+
+def cut(lengths: Sequence[int], size: int) -> list[MicroBatch]:
+    """Micro-batches of at most `size` texts, shortest first, so that little is padding."""
+    order = sorted(range(len(lengths)), key=lambda text: lengths[text])
+    parts = [tuple(order[start : start + size]) for start in range(0, len(order), size)]
+    return [MicroBatch(part, len(part) * lengths[part[-1]]) for part in parts]
+
+
+def backward(
+    forward: Forward, texts: Tokens, loss_of: LossOf, micro_batch_size: int, kept_tokens: int
+) -> torch.Tensor:
+    """Add the gradients of one batch's loss to the model's parameters.
+
+    Args:
+        forward: token ids to vectors, (n, dimension).
+        texts: token ids of the batch's texts.
+        loss_of: vectors of all texts, in their order, to a scalar; draws no random numbers.
+        micro_batch_size: texts a forward pass.
+        kept_tokens: tokens, padding included, whose activations may be held at once. The rest
+            is computed twice, with the same dropout; the gradients are the same.
+
+    Returns:
+        The loss, detached.
+    """
+    parts = cut([len(text) for text in texts], micro_batch_size)
+    kept: list[tuple[MicroBatch, torch.Tensor]] = []
+    again: list[tuple[MicroBatch, TorchState]] = []
+    outputs: list[torch.Tensor] = []
+    for part in parts:
+        fits = part.tokens <= kept_tokens
+        kept_tokens -= part.tokens
+        state = TorchState.now()
+        with torch.set_grad_enabled(fits):
+            output = forward([texts[text] for text in part.texts])
+        outputs.append(output.detach())
+        if fits:
+            kept.append((part, output))
+        else:
+            again.append((part, state))
+    end = TorchState.now()
+    order = torch.tensor([text for part in parts for text in part.texts])
+    vectors = torch.cat(outputs)[torch.argsort(order).to(outputs[0].device)].requires_grad_()
+    loss = loss_of(vectors)
+    (gradient,) = torch.autograd.grad(loss, vectors)
+    while kept:
+        part, output = kept.pop()
+        torch.autograd.backward(output, gradient[list(part.texts)])
+    for part, state in again:
+        state.restore()
+        output = forward([texts[text] for text in part.texts])
+        torch.autograd.backward(output, gradient[list(part.texts)])
+    end.restore()
+    return loss.detach()
+
+
+def activation_bytes(forward: Forward, texts: Tokens, parameters: Sequence[torch.Tensor]) -> int:
+    """Bytes that autograd holds for one forward pass over `texts`, weights not counted.
+
+    Measured rather than estimated, since it depends on architecture, attention kernel, dropout
+    and precision. Leaves random numbers as they were.
+    """
+    weights = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    held: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()
+
+    state = TorchState.now()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward(texts)
+    state.restore()
+    return sum(held.values())
+
+
+def activation_budget(device: torch.device) -> int:
+    """Bytes that activations may take."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1] * GPU_ACTIVATION_SHARE)
+    return CPU_ACTIVATION_BYTES

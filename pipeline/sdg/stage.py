@@ -1,0 +1,207 @@
+"""The stage `sdg`: passages to judged questions."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.context import Context, Outcome
+from pipeline.corpus.records import (
+    ImportedSample,
+    Passage,
+    read_documents,
+    read_imported,
+    read_passages,
+)
+from pipeline.errors import BadInput
+from pipeline.files import write_json, write_jsonl
+from pipeline.recipe import SdgSettings
+from pipeline.sdg.calls import CallJournal
+from pipeline.sdg.checks import check, flag_duplicates
+from pipeline.sdg.imported import IMPORTED, imported_samples
+from pipeline.sdg.offline import OfflineWriter
+from pipeline.sdg.plan import Assignment, plan
+from pipeline.sdg.records import FUNNEL, SAMPLES, Sample, sample_id
+from pipeline.sdg.writer import OFFLINE, Draft, Lost, Writer
+
+_PROGRESS_EVERY = 50
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a writer made of a plan."""
+
+    writer: str
+    drafts: Sequence[Draft | Lost]
+    details: Mapping[str, Any]
+    warnings: Sequence[str]
+
+
+def execute(context: Context) -> Outcome:
+    """Write the samples of a corpus.
+
+    Raises:
+        BadInput: the corpus has no passages to ask about.
+        EndpointFailure: the endpoint refuses, is gone, answers nonsense, or its key is missing.
+        Busy: another process is asking for this run.
+        Interruption: the user asked the stage to end; replies are kept.
+    """
+    corpus = context.inputs["corpus"].folder
+    passages = list(read_passages(corpus))
+    if imported := list(read_imported(corpus)):
+        return _take_over(context, imported, passages)
+    assignments = plan(read_documents(corpus), passages, context.recipe.sdg, context.recipe.seed)
+    if not assignments:
+        raise BadInput(
+            "The corpus has no passages to write questions about.",
+            safe="Nothing was changed and nothing was asked.",
+            next_step="Look at `embedsmith corpus` for why its files were skipped.",
+        )
+    written = _write(context, assignments, passages)
+    samples = to_samples(written.drafts, passages, context.recipe.sdg, written.writer)
+    funnel = _funnel(assignments, written.drafts, samples)
+    write_jsonl(context.folder / SAMPLES, (asdict(sample) for sample in samples))
+    write_json(context.folder / FUNNEL, funnel)
+    warnings = [*written.warnings, *_losses(written.drafts)]
+    for warning in warnings:
+        context.events.log(warning, level="warning")
+    context.events.artifact(SAMPLES, f"{len(samples)} questions by {written.writer}")
+    return Outcome(
+        outputs=(SAMPLES, FUNNEL),
+        summary={
+            "writer": written.writer,
+            **{step: funnel[step] for step in ("asked", "written", "scored", "unblocked")},
+            "flags": funnel["flags"],
+            **written.details,
+            "warnings": warnings,
+        },
+        partial=len(written.drafts) < len(assignments),
+    )
+
+
+def to_samples(
+    drafts: Sequence[Draft | Lost],
+    passages: Sequence[Passage],
+    settings: SdgSettings,
+    writer: str,
+) -> list[Sample]:
+    """Drafts as checked samples, in order; the same question on the same evidence counts once."""
+    by_id = {passage.id: passage for passage in passages}
+    samples: dict[str, Sample] = {}
+    for draft in drafts:
+        if isinstance(draft, Lost):
+            continue
+        identity = sample_id((by_id[p].text for p in draft.passages), draft.question)
+        sample = Sample(
+            id=identity,
+            question=draft.question,
+            answer=draft.answer,
+            passages=draft.passages,
+            quotes=draft.quotes,
+            role=draft.assignment.role,
+            score=draft.score,
+            levels=dict(draft.levels),
+            flags=check(draft, by_id, writer),
+            complexity=draft.complexity,
+            hops=draft.hops,
+            kind=draft.kind,
+            writer=writer,
+        )
+        samples.setdefault(identity, sample)
+    return flag_duplicates(list(samples.values()), settings.duplicate_similarity)
+
+
+def _write(
+    context: Context, assignments: Sequence[Assignment], passages: Sequence[Passage]
+) -> _Written:
+    if context.recipe.sdg.writer == OFFLINE:
+        writer = OfflineWriter(passages, context.recipe.seed)
+        return _Written(writer.name, _drain(context, writer, assignments), {"tokens": 0}, ())
+    return _ask(context, assignments)
+
+
+def _drain(
+    context: Context, writer: Writer, assignments: Sequence[Assignment]
+) -> list[Draft | Lost]:
+    drafts: list[Draft | Lost] = []
+    for draft in writer.write(assignments):
+        drafts.append(draft)
+        if len(drafts) % _PROGRESS_EVERY == 0 or len(drafts) == len(assignments):
+            context.events.progress(len(drafts), len(assignments), "questions written")
+            context.control.poll()
+    return drafts
+
+
+def _ask(context: Context, assignments: Sequence[Assignment]) -> _Written:
+    # The client takes half a second to load, and a rehearsal needs none.
+    from pipeline.sdg.client import Client, Clock
+    from pipeline.sdg.endpoint import EndpointWriter
+
+    settings = context.recipe.sdg
+    stop = threading.Event()
+    with CallJournal(context.run.calls_path) as journal:
+        client = Client(settings, os.environ, journal, Clock(time.time, stop.wait), stop)
+        writer = EndpointWriter(settings, client, journal, context.control, context.events, stop)
+        drafts = list(writer.write(assignments))
+    details = {
+        "judge": writer.judge,
+        "calls_paid": client.paid,
+        "tokens_in": writer.tokens_in,
+        "tokens_out": writer.tokens_out,
+        "tokens": writer.tokens_in + writer.tokens_out,
+    }
+    return _Written(writer.name, drafts, details, client.warnings())
+
+
+def _losses(drafts: Sequence[Draft | Lost]) -> list[str]:
+    lost = sum(isinstance(draft, Lost) for draft in drafts)
+    if 2 * lost <= len(drafts):
+        return []
+    return [f"{lost} of {len(drafts)} questions came to nothing; see {FUNNEL} for why."]
+
+
+def _funnel(
+    assignments: Sequence[Assignment], drafts: Sequence[Draft | Lost], samples: Sequence[Sample]
+) -> dict[str, Any]:
+    """How many were left at each step, and what became of the others."""
+    lost = [draft for draft in drafts if isinstance(draft, Lost)]
+    flags = Counter(flag.name for sample in samples for flag in sample.flags)
+    return {
+        "asked": len(assignments),
+        "written": len(samples),
+        "scored": sum(sample.score is not None for sample in samples),
+        "unblocked": sum(not any(f.blocking for f in sample.flags) for sample in samples),
+        "repeated": len(drafts) - len(lost) - len(samples),
+        "flags": dict(sorted(flags.items())),
+        "documents": len({assignment.document for assignment in assignments}),
+        "roles": dict(sorted(Counter(sample.role for sample in samples).items())),
+        "lost": [
+            {"assignment": loss.assignment.id, "reason": loss.reason, "call": loss.call}
+            for loss in lost
+        ],
+    }
+
+
+def _take_over(
+    context: Context, imported: Sequence[ImportedSample], passages: Sequence[Passage]
+) -> Outcome:
+    samples = list(imported_samples(imported, {passage.id: passage for passage in passages}))
+    write_jsonl(context.folder / SAMPLES, (asdict(sample) for sample in samples))
+    funnel = {
+        "asked": 0,
+        "written": len(samples),
+        "scored": sum(sample.score is not None for sample in samples),
+        "unblocked": len(samples),
+        "repeated": len(imported) - len(samples),
+    }
+    write_json(context.folder / FUNNEL, funnel)
+    return Outcome(
+        outputs=(SAMPLES, FUNNEL),
+        summary={"writer": IMPORTED, **funnel, "flags": {}, "tokens": 0, "warnings": []},
+        imported=True,
+    )

@@ -1,0 +1,84 @@
+"""The one interface behind which questions are written, with an LLM or without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.sdg.plan import Assignment
+from pipeline.sdg.records import Quote
+
+OFFLINE = "offline"
+"""The name of the writer that needs no LLM."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A question as its writer left it, before the checks.
+
+    Attributes:
+        assignment: what was asked for.
+        question: as written.
+        answer: as written.
+        quotes: the evidence that was found in the passages.
+        unlocated: quotes that stand in none of them.
+        kind: what sort of question it is.
+        complexity: 1 to 5, or 0 where the writer can't steer it.
+        hops: distinct passages needed.
+        score: 0 to 10, or None when nobody scored it.
+        levels: what the score was computed from.
+    """
+
+    assignment: Assignment
+    question: str
+    answer: str
+    quotes: tuple[Quote, ...]
+    unlocated: tuple[str, ...] = ()
+    kind: str = ""
+    complexity: int = 0
+    hops: int = 1
+    score: float | None = None
+    levels: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def passages(self) -> tuple[str, ...]:
+        """Ids of the passages with evidence, or of the assigned ones when none was located."""
+        quoted = dict.fromkeys(quote.passage for quote in self.quotes)
+        return tuple(quoted) or tuple(passage.id for passage in self.assignment.passages)
+
+    @property
+    def gradable(self) -> bool:
+        """Whether there is something to grade: words, and evidence to hold them against."""
+        return bool(self.question and self.answer and self.quotes)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An assignment that yielded no question.
+
+    Attributes:
+        assignment: what was asked for.
+        reason: why, in words.
+        call: the key of the last reply in the call journal, raw text and all; may be empty.
+    """
+
+    assignment: Assignment
+    reason: str
+    call: str = ""
+
+
+class Writer(Protocol):
+    """Writes questions. The same assignments give the same drafts."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, or `offline`."""
+
+    def write(self, assignments: Iterable[Assignment]) -> Iterator[Draft | Lost]:
+        """One draft or loss for each assignment, in order.
+
+        Raises:
+            EndpointFailure: the endpoint refuses or cannot be reached.
+            Interruption: somebody asked the stage to end.
+        """

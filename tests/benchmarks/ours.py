@@ -1,0 +1,155 @@
+"""Our side of the benchmark: the pipeline's own code, as its stages call it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from measure import WARM_UP_TEXTS, Cost, Settings, Stopwatch
+from texts import Example, Question
+
+from pipeline.cache import encode_cached
+from pipeline.encoder import Encoder, load_encoder
+from pipeline.finetune.batches import Sampler
+from pipeline.finetune.checkpoint import Checkpoints, Progress
+from pipeline.finetune.engine import Engine
+from pipeline.finetune.examples import read_training_set
+from pipeline.finetune.loop import Hooks, train
+from pipeline.finetune.randomness import deterministic, seed_all
+from pipeline.prep.mining import Pool, Wanted, mine
+from pipeline.prep.records import TrainingExample
+from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
+from pipeline.recipe import schedule_for
+from pipeline.weights import weights_digest
+
+Negatives = dict[str, tuple[str, ...]]
+"""By question, hardest first."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A measured training.
+
+    Attributes:
+        losses: of every step.
+        costs: of every step.
+        order: the rows in the order in which they were trained on.
+    """
+
+    losses: tuple[float, ...]
+    costs: tuple[Cost, ...]
+    order: tuple[int, ...]
+
+
+class Silent:
+    """A stage's events and control: nobody watches, nobody interrupts."""
+
+    finish_asked = False
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Say nothing."""
+
+    def metric(self, **values: float | int | str) -> None:
+        """Say nothing."""
+
+    def log(self, message: str, *, level: str = "info") -> None:
+        """Say nothing."""
+
+    def artifact(self, path: str, what: str) -> None:
+        """Say nothing."""
+
+    def resumed(self, **where: float | int | str) -> None:
+        """Say nothing."""
+
+    def poll(self) -> None:
+        """Nobody asks for anything."""
+
+
+class Laps(Silent):
+    """The loss and the cost of every training step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.costs: list[Cost] = []
+        self._watch = Stopwatch()
+
+    def metric(self, **values: float | int | str) -> None:
+        """A step ended."""
+        self.losses.append(float(values["loss"]))
+        self.costs.append(self._watch.lap())
+
+
+def start(settings: Settings) -> None:
+    """Import, load and warm up: what no figure includes."""
+    torch.set_num_threads(settings.threads)
+    _encoder(settings).encode(WARM_UP_TEXTS, "passage")
+
+
+def mine_negatives(
+    passages: Sequence[str], questions: Sequence[Question], folder: Path, settings: Settings
+) -> tuple[Negatives, Cost]:
+    """Encode what the cache in `folder` doesn't have, search, and choose."""
+    encoder = _encoder(settings)
+    watch = Stopwatch()
+    digest = weights_digest(encoder.profile, folder)
+    vectors = encode_cached(encoder, passages, "passage", digest, folder)
+    asked = encode_cached(encoder, [q.text for q in questions], "query", digest, folder)
+    wanted = [
+        Wanted(
+            vector=vector,
+            positives=vectors[list(question.answers)],
+            positive_texts=tuple(passages[number] for number in question.answers),
+        )
+        for question, vector in zip(questions, asked, strict=True)
+    ]
+    ids = tuple(f"{number:08d}" for number in range(len(passages)))
+    mined = mine(wanted, Pool(ids, tuple(passages), vectors), settings.recipe().prep)
+    chosen = {
+        question.text: tuple(passages[int(key)] for key, _ in one.negatives)
+        for question, one in zip(questions, mined, strict=True)
+    }
+    return chosen, watch.lap()
+
+
+def train_steps(examples: Sequence[Example], settings: Settings) -> Training:
+    """Train the base model for one epoch."""
+    recipe = settings.recipe()
+    encoder = _load(settings)
+    texts = {text: text for one in examples for text in (one.positive, *one.negatives)}
+    rows = [
+        TrainingExample(
+            query=f"q-{number:08d}",
+            question=one.question,
+            positives=(one.positive,),
+            negatives=tuple((text, 0.0) for text in one.negatives),
+            positive_score=1.0,
+            shortfall="",
+        )
+        for number, one in enumerate(examples)
+    ]
+    data = read_training_set(rows, texts, encoder.tokenize, recipe.finetune.hard_negatives)
+    schedule = schedule_for(len(rows), recipe.finetune)
+    sampler = Sampler(data, schedule, recipe.seed, recipe.finetune.in_batch_negatives)
+    batches = [sampler.batch(step) for step in range(schedule.total_steps)]
+    laps = Laps()
+    with TemporaryDirectory() as folder, deterministic(settings.threads, "cpu"):
+        seed_all(recipe.seed)
+        engine = Engine(encoder, data, sampler, schedule, recipe.finetune)
+        train(engine, Checkpoints(Path(folder)), Progress(), Hooks(None, laps, laps))
+    # Questions are unique, so a question's number is its row's.
+    order = tuple(batch.queries[row] for batch in batches for row in batch.row_query.tolist())
+    return Training(tuple(laps.losses), tuple(laps.costs), order)
+
+
+@cache
+def _encoder(settings: Settings) -> Encoder:
+    return _load(settings)
+
+
+def _load(settings: Settings) -> Encoder:
+    profile = find_profile(REHEARSAL_PROFILE)
+    return load_encoder(weights_folder(profile), profile, settings.recipe().encoder, "cpu")

@@ -1,0 +1,163 @@
+"""The text that both sides get: what every machine has, cut and asked about by the pipeline.
+
+The documentation of Python's standard library, the rehearsal's passages of it, and the offline
+writer's questions about them. Everything follows from the seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.corpus.blocks import markdown_blocks
+from pipeline.corpus.passages import cut_passages, passage_id
+from pipeline.corpus.pydoc_source import MODULES, render_module
+from pipeline.corpus.records import Document, Passage
+from pipeline.corpus.text import document_id, normalise
+from pipeline.corpus.tokens import Counter, profile_counter
+from pipeline.prep.mining import normalised
+from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
+from pipeline.recipe import CorpusSettings
+from pipeline.sdg.offline import OfflineWriter
+from pipeline.sdg.plan import plan
+from pipeline.sdg.writer import Draft
+
+LONG_CHARACTERS = 850
+"""180 to 256 tokens of this text: a training passage that nearly fills the rehearsal's model."""
+
+NEGATIVES = 4
+"""Passages that stand beside the one that answers: a training row's negatives."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and the numbers of the passages that answer it."""
+
+    text: str
+    answers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training row; no two rows share a text."""
+
+    question: str
+    positive: str
+    negatives: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is measured with.
+
+    Attributes:
+        passages: unique texts, document by document.
+        documents: of each passage, the number of its document.
+        windows: of each passage, `LONG_CHARACTERS` of its document from its start on.
+        questions: unique questions.
+    """
+
+    passages: tuple[str, ...]
+    documents: tuple[int, ...]
+    windows: tuple[str, ...]
+    questions: tuple[Question, ...]
+
+    def pool(self, passages: int, questions: int) -> tuple[Sequence[str], Sequence[Question]]:
+        """The first passages, and questions that they answer."""
+        fitting = (q for q in self.questions if max(q.answers) < passages)
+        return self.passages[:passages], [q for q, _ in zip(fitting, range(questions), strict=False)]
+
+    def examples(self, rows: int, *, long: bool) -> list[Example]:
+        """Training rows: of passages in a row in one document, one answers, the others don't.
+
+        Args:
+            rows: how many.
+            long: whether passages are windows of one length, or as they were cut.
+        """
+        asked = {q.answers[0]: q.text for q in reversed(self.questions) if len(q.answers) == 1}
+        texts = self.windows if long else self.passages
+        found: list[Example] = []
+        for numbers in self._stretches():
+            positive = next((number for number in numbers if number in asked), None)
+            if positive is not None and len(found) < rows:
+                negatives = tuple(texts[number] for number in numbers if number != positive)
+                found.append(Example(asked[positive], texts[positive], negatives))
+        if len({t for e in found for t in (e.positive, *e.negatives)}) < rows * (1 + NEGATIVES):
+            raise ValueError(f"the standard library has no {rows} training rows without repeats")
+        return found
+
+    def _stretches(self) -> Iterator[range]:
+        width = 1 + NEGATIVES
+        start = 0
+        while start + width <= len(self.passages):
+            if self.documents[start] == self.documents[start + width - 1]:
+                yield range(start, start + width)
+                start += width
+            else:
+                start += 1
+
+
+def make_texts(passages: int, seed: int) -> Texts:
+    """Render modules of the standard library, in an order by seed, until there is enough.
+
+    Args:
+        passages: how many are needed at least.
+        seed: of the order of modules, and of what is asked.
+
+    Raises:
+        ValueError: the standard library is not so long.
+    """
+    recipe = base_recipe(find_profile(REHEARSAL_PROFILE))
+    counter = profile_counter(recipe.corpus.tokenizer)
+    documents: list[Document] = []
+    kept: dict[str, Passage] = {}
+    for module in random.Random(seed).sample(MODULES, len(MODULES)):
+        if len(kept) >= passages:
+            break
+        rendering = render_module(module)
+        if rendering.reason:
+            continue
+        documents.append(_document(module, normalise(rendering.text)))
+        for passage in _passages(documents[-1], recipe.corpus, counter):
+            kept.setdefault(normalised(passage.text), passage)
+    if len(kept) < passages:
+        raise ValueError(f"the standard library has only {len(kept)} passages")
+    cut = list(kept.values())
+    place = {document.id: number for number, document in enumerate(documents)}
+    number_of = {passage.id: number for number, passage in enumerate(cut)}
+    questions: dict[str, Question] = {}
+    for draft in OfflineWriter(cut, seed).write(plan(documents, cut, recipe.sdg, seed)):
+        if isinstance(draft, Draft):
+            answers = tuple(number_of[key] for key in draft.passages)
+            questions.setdefault(normalised(draft.question), Question(draft.question, answers))
+    text_of = {document.id: document.text for document in documents}
+    return Texts(
+        passages=tuple(passage.text for passage in cut),
+        documents=tuple(place[passage.document] for passage in cut),
+        windows=tuple(
+            text_of[p.document][p.start : p.start + LONG_CHARACTERS] for p in cut
+        ),
+        questions=tuple(questions.values()),
+    )
+
+
+def _document(module: str, text: str) -> Document:
+    identity = document_id(text)
+    return Document(identity, f"{module}.md", module, text, identity, 0, "train")
+
+
+def _passages(
+    document: Document, settings: CorpusSettings, counter: Counter
+) -> Iterator[Passage]:
+    for one in cut_passages(document.text, markdown_blocks(document.text), counter, settings):
+        yield Passage(
+            id=passage_id(document.id, one.start, one.end),
+            document=document.id,
+            start=one.start,
+            end=one.end,
+            text=document.text[one.start : one.end],
+            headings=one.headings,
+            tokens=one.tokens,
+            role=document.role,
+        )

@@ -1,0 +1,141 @@
+"""The peer's side of the benchmark: sentence-transformers, as its documentation calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from datasets import Dataset
+from measure import WARM_UP_TEXTS, Cost, Settings, Stopwatch
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.util import mine_hard_negatives
+from texts import NEGATIVES, Example, Question
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback, TrainerCallback
+
+from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
+
+
+class Laps(TrainerCallback):
+    """The loss and the cost of every training step, from one log to the next."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.costs: list[Cost] = []
+        self._watch = Stopwatch()
+
+    def on_log(
+        self,
+        args: object,
+        state: object,
+        control: object,
+        logs: Mapping[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """A step ended; the last log has no loss."""
+        if logs and "loss" in logs:
+            self.losses.append(float(logs["loss"]))
+            self.costs.append(self._watch.lap())
+
+
+def start(settings: Settings) -> None:
+    """Import, load and warm up: what no figure includes."""
+    torch.set_num_threads(settings.threads)
+    _model(settings).encode(list(WARM_UP_TEXTS), show_progress_bar=False)
+
+
+def mine_negatives(
+    passages: Sequence[str], questions: Sequence[Question], folder: Path, settings: Settings
+) -> tuple[dict[str, tuple[str, ...]], Cost]:
+    """Encode what `folder` doesn't have, search with faiss, and choose by the same rule."""
+    recipe, model = settings.recipe(), _model(settings)
+    pairs = [(q.text, passages[number]) for q in questions for number in q.answers]
+    watch = Stopwatch()
+    dataset = Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [p for _, p in pairs]})
+    mined = mine_hard_negatives(
+        dataset,
+        model,
+        corpus=list(passages),
+        range_max=recipe.prep.search_depth,
+        relative_margin=1 - recipe.prep.positive_percentage,
+        num_negatives=recipe.prep.hard_negatives,
+        sampling_strategy="top",
+        output_format="n-tuple",
+        batch_size=recipe.encoder.batch_size,
+        use_faiss=True,
+        verbose=False,
+        cache_folder=str(folder),
+    )
+    columns = [f"negative_{number + 1}" for number in range(recipe.prep.hard_negatives)]
+    chosen = {row["anchor"]: tuple(row[name] for name in columns) for row in mined}
+    return chosen, watch.lap()
+
+
+def train_steps(
+    examples: Sequence[Example], settings: Settings
+) -> tuple[tuple[float, ...], tuple[Cost, ...]]:
+    """Train the base model for one epoch over the rows in the order given; losses and costs."""
+    finetune = settings.recipe().finetune
+    model = _load(settings)
+    columns = {
+        "anchor": [one.question for one in examples],
+        "positive": [one.positive for one in examples],
+        **{f"negative_{n + 1}": [one.negatives[n] for one in examples] for n in range(NEGATIVES)},
+    }
+    laps = Laps()
+    with TemporaryDirectory() as folder:
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=SentenceTransformerTrainingArguments(
+                output_dir=folder,
+                num_train_epochs=1,
+                per_device_train_batch_size=finetune.batch_size,
+                learning_rate=finetune.learning_rate,
+                lr_scheduler_type=finetune.schedule,
+                warmup_steps=finetune.warmup_steps,
+                weight_decay=finetune.weight_decay,
+                max_grad_norm=finetune.gradient_clip,
+                seed=settings.seed,
+                batch_sampler=_in_order,
+                use_cpu=True,
+                dataloader_pin_memory=False,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_dict(columns),
+            loss=MultipleNegativesRankingLoss(model, scale=1 / finetune.temperature),
+            callbacks=[laps],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return tuple(laps.losses), tuple(laps.costs)
+
+
+def _in_order(dataset: Dataset, **settings: Any) -> DefaultBatchSampler:
+    return DefaultBatchSampler(SequentialSampler(dataset), **settings)
+
+
+@cache
+def _model(settings: Settings) -> SentenceTransformer:
+    return _load(settings)
+
+
+def _load(settings: Settings) -> SentenceTransformer:
+    profile = find_profile(REHEARSAL_PROFILE)
+    model = SentenceTransformer(
+        str(weights_folder(profile)), device="cpu", local_files_only=True
+    )
+    model.max_seq_length = settings.recipe().encoder.passage_tokens
+    return model

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import email.utils
+import json
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+from endpoint import CHAT, MODEL, MODELS, Answer, ScriptedEndpoint, completion
+
+from pipeline.errors import EndpointFailure
+from pipeline.sdg.calls import Call, CallJournal
+from pipeline.sdg.client import ATTEMPTS_MAX, Client, Clock, Stopped, is_loopback, read_key
+
+KEY = "nvapi-0123456789abcdefSECRET"
+CALL = Call(
+    purpose="generate",
+    model=MODEL,
+    messages=({"role": "user", "content": "<slots>\n[]\n</slots>"},),
+    temperature=0.6,
+    top_p=0.95,
+    max_tokens=100,
+    schema={"type": "object"},
+)
+
+
+class Asking:
+    """A client with a journal, and a clock that only remembers how long it should have slept."""
+
+    def __init__(self, settings, folder, environment, sleep=None):
+        self.waits = []
+        self.stop = threading.Event()
+        self.journal = CallJournal(folder / "calls.jsonl")
+        clock = Clock(lambda: 1_000_000.0, sleep or self.waits.append)
+        self.client = Client(settings, environment, self.journal, clock, self.stop)
+
+    def ask(self, **changes):
+        return self.client.ask(replace(CALL, **changes))
+
+    def refusal(self, **changes):
+        with pytest.raises(EndpointFailure) as caught:
+            self.ask(**changes)
+        failure = caught.value
+        for sentence in (failure.happened, failure.safe, failure.next_step):
+            assert sentence
+            assert KEY not in sentence
+        return failure
+
+
+@pytest.fixture
+def asking(settings, tmp_path):
+    made = Asking(settings, tmp_path, {"NVIDIA_API_KEY": KEY})
+    yield made
+    made.journal.close()
+
+
+def test_a_reply_is_journalled_and_never_asked_for_again(asking, endpoint):
+    assert asking.ask() == asking.ask()
+    assert len(endpoint.chats()) == 1
+    assert asking.client.paid == 1
+    assert endpoint.chats()[0].headers["authorization"] == f"Bearer {KEY}"
+    assert endpoint.chats()[0].body["temperature"] == 0.6
+
+
+def test_a_journalled_call_needs_neither_network_nor_key(asking, settings, tmp_path):
+    asking.ask()
+    asking.journal.close()
+    offline = replace(settings, base_url="https://nowhere.invalid/v1")
+    assert Asking(offline, tmp_path, {}).ask()
+
+
+def test_models_are_asked_for_once_before_the_first_call(asking, endpoint):
+    asking.ask()
+    asking.ask(sample=1)
+    assert [request.path for request in endpoint.requests] == [MODELS, CHAT, CHAT]
+    assert asking.client.offered == (MODEL,)
+
+
+@pytest.mark.parametrize("path", [CHAT, MODELS])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_named_by_its_variable_and_not_shown(asking, endpoint, status, path):
+    endpoint.script(Answer(status, body=json.dumps({"error": f"bad key {KEY}"})), path=path)
+    failure = asking.refusal()
+    assert "NVIDIA_API_KEY" in failure.happened
+    assert str(status) in failure.happened
+    assert len(endpoint.chats()) == (1 if path == CHAT else 0)
+    assert asking.waits == []
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_model_that_is_gone_names_what_is_offered_and_the_successor(settings, tmp_path, status):
+    offered = ("vendor/a", settings.successor, "vendor/b")
+    with ScriptedEndpoint(models=offered) as endpoint:
+        endpoint.script(Answer(status))
+        gone = replace(settings, base_url=endpoint.base_url, model="vendor/old")
+        failure = Asking(gone, tmp_path, {}).refusal(model="vendor/old")
+    assert "vendor/old" in failure.happened
+    assert all(name in failure.happened for name in offered)
+    assert f"--set sdg.model={settings.successor}" in failure.next_step
+
+
+def test_a_successor_that_is_not_offered_is_not_proposed(asking, endpoint, settings):
+    endpoint.script(Answer(410))
+    failure = asking.refusal()
+    assert settings.successor not in failure.next_step
+    assert "sdg.model=NAME" in failure.next_step
+
+
+def test_a_judge_that_is_gone_names_its_own_setting(settings, tmp_path, endpoint):
+    endpoint.script(Answer(404))
+    both = replace(settings, judge_model="vendor/judge")
+    assert "sdg.judge_model=" in Asking(both, tmp_path, {}).refusal(model="vendor/judge").next_step
+
+
+@pytest.mark.parametrize("path", [CHAT, MODELS])
+def test_a_page_with_status_200_is_no_api_and_no_answer(asking, endpoint, path, tmp_path):
+    page = "<!DOCTYPE html><html><body>Please <b>sign in</b></body></html>"
+    endpoint.script(Answer(body=page), path=path)
+    failure = asking.refusal()
+    assert "sdg.base_url" in failure.next_step
+    assert "<" not in failure.happened
+    assert asking.journal.body(CALL.key) is None
+
+
+def test_nobody_listening_is_said_at_once(settings, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    asking = Asking(replace(settings, base_url=f"http://127.0.0.1:{port}/v1"), tmp_path, {})
+    failure = asking.refusal()
+    assert "cannot be reached" in failure.happened
+    assert str(port) in failure.happened
+    assert asking.waits == []
+
+
+def test_a_missing_key_is_named_before_anything_is_sent(settings, tmp_path):
+    away = replace(settings, base_url="https://integrate.example.invalid/v1")
+    failure = Asking(away, tmp_path, {"OTHER_KEY": KEY}).refusal()
+    assert "NVIDIA_API_KEY" in failure.happened
+    assert "NVIDIA_API_KEY" in failure.next_step
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(settings, key):
+    with pytest.raises(EndpointFailure) as caught:
+        read_key(settings, {"NVIDIA_API_KEY": key})
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://h:x/"])
+def test_an_address_that_is_none_is_refused(settings, url):
+    with pytest.raises(EndpointFailure, match="no http or https address"):
+        read_key(replace(settings, base_url=url), {"NVIDIA_API_KEY": KEY})
+
+
+def test_a_password_in_the_address_is_not_repeated(settings, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://user:hunter2@127.0.0.1:{free.getsockname()[1]}/v1"
+    assert "hunter2" not in Asking(replace(settings, base_url=url), tmp_path, {}).refusal().happened
+
+
+def test_loopback_is_told_from_elsewhere():
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.8.8.8", "::1")))
+    assert not any(map(is_loopback, ("localhost.example.com", "10.0.0.1", "0.0.0.0", "api.x.com")))
+
+
+def test_a_local_server_needs_no_key(settings, tmp_path, endpoint, monkeypatch):
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "somebody-elses")
+    Asking(settings, tmp_path, {}).ask()
+    assert "somebody-elses" not in str(endpoint.requests)
+
+
+def test_429_waits_as_long_as_it_is_told_to(asking, endpoint):
+    date = email.utils.formatdate(1_000_042.0, usegmt=True)
+    for value in ("7", date, "100000"):
+        endpoint.script(Answer(429, headers={"retry-after": value}))
+    assert asking.ask()
+    assert asking.waits == [7.0, 42.0, 120.0]
+
+
+def test_429_without_a_time_waits_for_the_minute_to_pass(asking, endpoint):
+    endpoint.script(*[Answer(429)] * 4)
+    assert asking.ask()
+    assert asking.waits == [15.0, 30.0, 60.0, 60.0]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Answer(500),
+        Answer(503, body="<html>busy</html>"),
+        Answer(408),
+        Answer(400, body='{"detail": "DEGRADED function cannot be invoked"}'),
+        Answer(202, body="{}"),
+        Answer(200, body="{}"),
+        Answer(reset=True),
+    ],
+)
+def test_what_may_pass_is_asked_again(asking, endpoint, bad):
+    endpoint.script(bad, bad)
+    assert json.loads(asking.ask())["choices"]
+    assert asking.waits == [1.0, 2.0]
+    assert len(endpoint.chats()) == 3
+
+
+def test_a_slow_reply_is_given_up_and_asked_for_again(settings, tmp_path, endpoint):
+    endpoint.script(Answer(delay=1.0))
+    asking = Asking(replace(settings, timeout_seconds=0.3), tmp_path, {})
+    assert asking.ask()
+    assert asking.waits == [1.0]
+
+
+def test_what_does_not_pass_ends_after_bounded_attempts(asking, endpoint):
+    endpoint.always(Answer(500))
+    failure = asking.refusal()
+    assert len(endpoint.chats()) == ATTEMPTS_MAX
+    assert "500" in failure.happened
+    assert sum(asking.waits) < 300
+
+
+def test_an_endpoint_that_lists_no_models_is_asked_all_the_same(asking, endpoint):
+    endpoint.always(Answer(404), path=MODELS)
+    assert asking.ask()
+
+
+def test_options_that_an_endpoint_refuses_are_left_out(asking, endpoint):
+    endpoint.script(Answer(400), Answer(422), Answer(400))
+    assert asking.ask()
+    bodies = [request.body for request in endpoint.chats()]
+    kinds = [body.get("response_format", {}).get("type") for body in bodies]
+    assert kinds == ["json_schema", "json_schema", "json_object", None]
+    assert ["chat_template_kwargs" in body for body in bodies] == [True, False, False, False]
+    asking.ask(sample=1)
+    assert "response_format" not in endpoint.chats()[-1].body
+    assert asking.waits == []
+
+
+def test_a_call_that_stays_refused_says_what_the_endpoint_said(asking, endpoint):
+    endpoint.always(Answer(400, body=json.dumps({"error": f"temperature too high for {KEY}"})))
+    failure = asking.refusal()
+    assert "temperature too high" in failure.happened
+    assert len(endpoint.chats()) == 4
+
+
+def test_nothing_is_asked_any_more_once_the_stage_ends(settings, tmp_path, endpoint):
+    endpoint.script(Answer(500))
+    asking = Asking(settings, tmp_path, {}, sleep=lambda _: asking.stop.set())
+    with pytest.raises(Stopped):
+        asking.ask()
+    assert len(endpoint.chats()) == 1
+
+
+def test_a_model_that_answers_unlisted_is_worth_a_warning(asking, settings, tmp_path, endpoint):
+    asking.ask()
+    assert asking.client.warnings() == []
+    asking.journal.close()
+    other = Asking(replace(settings, model="vendor/alias"), tmp_path, {})
+    other.ask(sample=1)
+    assert "vendor/alias" in other.client.warnings()[0]
+
+
+def test_a_reply_that_repeats_the_key_is_kept_without_it(asking, endpoint, tmp_path):
+    endpoint.script(Answer(body=completion(MODEL, f"your key is {KEY}")))
+    assert KEY not in asking.ask()
+    assert KEY not in (tmp_path / "calls.jsonl").read_text()

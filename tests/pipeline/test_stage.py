@@ -1,0 +1,82 @@
+"""The stage table: what identifies a result, and what is left out and why."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.profiles import REHEARSAL_PROFILE, find_profile
+from pipeline.recipe import Recipe, apply, default_settings
+from pipeline.run import create_run
+from pipeline.stage import (
+    NOT_IDENTITY,
+    STAGE_NAMES,
+    STAGES,
+    Identity,
+    find_stage,
+    settings_of,
+    status_of_run,
+)
+from tui import cli
+
+
+@pytest.fixture
+def run(tmp_path):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "one.md").write_text("# One\n\n" + "Some words about one thing. " * 20)
+    profile = find_profile(REHEARSAL_PROFILE)
+    return create_run(tmp_path / "run", profile, {"corpus.source": str(documents)}, "test")
+
+
+def test_the_command_line_knows_the_same_stages_in_the_same_order():
+    assert cli.STAGES == STAGE_NAMES
+
+
+def test_every_setting_identifies_a_stage_or_is_left_out_with_a_reason():
+    used = {name for stage in STAGES for name in settings_of(stage, Recipe())}
+    # The profile is identified by its weights and its rules for texts.
+    everything = set(default_settings()) - {"profile"}
+    assert used.isdisjoint(NOT_IDENTITY)
+    assert used | set(NOT_IDENTITY) >= everything - {"deploy.target"}
+    assert set(NOT_IDENTITY) <= everything
+
+
+def test_every_stage_needs_only_earlier_ones():
+    for position, stage in enumerate(STAGES):
+        assert set(stage.needs) <= set(STAGE_NAMES[:position])
+
+
+def test_a_fingerprint_follows_version_settings_and_inputs():
+    identity = Identity("corpus", 1, {"a": 1}, {"source": "x"})
+    others = (
+        replace(identity, version=2),
+        replace(identity, settings={"a": 2}),
+        replace(identity, inputs={"source": "y"}),
+    )
+    assert len({identity.fingerprint, *(other.fingerprint for other in others)}) == 4
+    assert replace(identity).fingerprint == identity.fingerprint
+
+
+@pytest.mark.parametrize("name", ["sdg.threshold", "sdg.concurrency", "sdg.base_url"])
+def test_moving_the_threshold_or_the_endpoint_leaves_sdg_as_it_was(name):
+    value = {"sdg.threshold": 8.0, "sdg.concurrency": 9, "sdg.base_url": "http://x/v1"}[name]
+    changed = apply(Recipe(), {name: value}, "test")
+    assert settings_of(find_stage("sdg"), changed) == settings_of(find_stage("sdg"), Recipe())
+
+
+def test_a_new_run_has_one_stage_to_make_and_the_others_waiting(run, tmp_path):
+    states = {s.stage.name: s.state for s in status_of_run(run, "", tmp_path / "cache")}
+    assert states.pop("corpus") == "new"
+    assert set(states.values()) == {"waiting"}
+
+
+def test_a_changed_document_changes_the_corpus_s_fingerprint(run, tmp_path):
+    def fingerprint():
+        return status_of_run(run, "", tmp_path / "cache")[0].identity.fingerprint
+
+    before = fingerprint()
+    source = tmp_path / "documents" / "one.md"
+    source.touch()
+    assert fingerprint() == before, "its time is not its content"
+    source.write_text(source.read_text() + "More.")
+    assert fingerprint() != before

@@ -1,0 +1,167 @@
+"""The worker: gate, locks, endings, and what a user is told."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from fake_nvml import FakeNvml, h200, t4
+
+from pipeline.errors import Busy, SystemRefusal
+from pipeline.journal import read_journal
+from pipeline.launch import LocalLauncher
+from pipeline.locks import Lock
+from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
+from pipeline.run import cache_home, change_recipe, create_run
+from pipeline.stage import folder_of, status_of_run
+from pipeline.worker import as_failure, execute, plan_job
+
+WORDS = "The valve regulates the flow of the coolant through the outer ring of the reactor. "
+
+
+@pytest.fixture
+def documents(tmp_path):
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.md").write_text(f"# Part {number}\n\n" + f"Item {number}. {WORDS}" * 9)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, documents):
+    profile = find_profile(REHEARSAL_PROFILE)
+    return create_run(tmp_path / "run", profile, {"corpus.source": str(documents)}, "test")
+
+
+@pytest.fixture
+def gated_run(tmp_path, documents):
+    """The rehearsal's weights as a folder: a profile like any other, so it is gated."""
+    profile = find_profile(str(weights_folder(find_profile(REHEARSAL_PROFILE))))
+    overrides = {"corpus.source": str(documents), "corpus.tokenizer": REHEARSAL_PROFILE}
+    return create_run(tmp_path / "gated", profile, overrides, "test")
+
+
+def job_of(run, stage="corpus"):
+    return plan_job(run, "", stage, {}, cache_home())
+
+
+def test_a_stage_ends_in_a_result_that_says_what_it_was_made_from(run):
+    job = job_of(run)
+    assert execute(job, cache_home()) == 0
+    done = json.loads((job.folder / "done.json").read_text())
+    assert done["rehearsal"] is True
+    assert done["identity"]["settings"]["corpus.passage_tokens"] == 160
+    assert set(done["outputs"]) >= {"documents.jsonl", "passages.jsonl"}
+    assert run.current("corpus").fingerprint == job.folder.name
+    kinds = [event.type for event in read_journal(job.folder / "journal.jsonl")]
+    assert (kinds[0], kinds[-1]) == ("started", "finished")
+    assert [e.type for e in read_journal(run.events_path)] == ["started", "finished"]
+
+
+def test_a_finished_result_is_never_made_again(run):
+    job = job_of(run)
+    execute(job, cache_home())
+    before = (job.folder / "done.json").stat().st_mtime_ns
+    assert execute(job_of(run), cache_home()) == 0
+    assert (job.folder / "done.json").stat().st_mtime_ns == before
+
+
+def test_a_gated_profile_is_refused_without_a_gpu_that_passes(gated_run):
+    job = job_of(gated_run)
+    assert execute(job, cache_home(), FakeNvml(t4())) == 3
+    (failed,) = [e for e in read_journal(job.folder / "journal.jsonl") if e.type == "failed"]
+    assert failed.data["exit_code"] == 3
+    assert "embedsmith rehearse" in failed.data["next"]
+    assert not (job.folder / "done.json").exists()
+
+
+def test_a_gated_profile_runs_where_a_gpu_passes_and_is_pinned_to_it(gated_run, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    job = job_of(gated_run)
+    assert execute(job, cache_home(), FakeNvml(t4(), h200(uuid="GPU-big"))) == 0
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-big"
+
+
+def test_the_gate_opens_for_nothing_but_a_gpu(gated_run):
+    """No variable that looks like a switch has a say, and the real driver is asked."""
+    environment = os.environ | {
+        "EMBEDSMITH_HOME": str(gated_run.path.parent),
+        "EMBEDSMITH_GATE": "0",
+        "EMBEDSMITH_SKIP_GATE": "1",
+        "EMBEDSMITH_REHEARSAL": "1",
+    }
+    worker = LocalLauncher(environment).start(gated_run, "corpus", "", {})
+    while worker.exit_code() is None:
+        time.sleep(0.05)
+    assert worker.exit_code() == 3
+
+
+def test_a_second_worker_on_the_same_result_is_refused_and_told_who_is_there(run):
+    job = job_of(run)
+    lock = Lock(job.folder / "lock", "The corpus result")
+    with lock, pytest.raises(Busy, match=f"process {os.getpid()}"):
+        execute(job, cache_home())
+    assert not (job.folder / "journal.jsonl").exists()
+
+
+def test_a_full_disk_is_said_and_nothing_finished_is_lost(run, tmp_path):
+    """A worker on a file system of one megabyte, in a mount namespace of its own."""
+    big = tmp_path / "documents" / "big.md"
+    big.write_text("# Big\n\n" + "\n\n".join(f"Part {n}. {WORDS}" * 12 for n in range(2500)))
+    script = (
+        f"mount -t tmpfs -o size=1m none {tmp_path}/small && cp -r {run.path}/. {tmp_path}/small "
+        f"&& cd {tmp_path}/small && {sys.executable} -P -m pipeline.worker --stage corpus; "
+        f'code=$?; tail -n 3 "{tmp_path}"/small/corpus/*/journal.jsonl; exit $code'
+    )
+    (tmp_path / "small").mkdir()
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("this machine allows no mount namespace")
+    assert done.returncode == SystemRefusal.exit_code, done.stderr
+    assert "The disk is full" in done.stdout + done.stderr
+    assert "Free some space" in done.stdout + done.stderr
+
+
+def test_every_failure_has_three_sentences():
+    for error in (OSError(errno.ENOSPC, "full"), PermissionError("no"), RuntimeError("oops")):
+        failure = as_failure(error)
+        assert failure.happened
+        assert failure.safe
+        assert failure.next_step
+
+
+def test_a_secret_in_an_error_never_reaches_the_journal(run, monkeypatch, documents):
+    monkeypatch.setenv("NVIDIA_API_KEY", "nvapi-very-secret")
+    job = job_of(run)
+    (job.folder.parent / job.folder.name).mkdir(parents=True)
+    (job.folder / "documents.jsonl").mkdir()  # the stage can't replace a folder by its file
+    assert execute(job, cache_home()) != 0
+    assert "nvapi-very-secret" not in (job.folder / "journal.jsonl").read_text()
+
+
+def test_the_current_result_follows_a_recipe_that_goes_back(run):
+    first = job_of(run)
+    execute(first, cache_home())
+
+    change_recipe(run, {"corpus.passage_tokens": 100}, "test")
+    second = job_of(run)
+    execute(second, cache_home())
+    assert run.current("corpus").fingerprint == second.folder.name != first.folder.name
+    change_recipe(run, {"corpus.passage_tokens": 160}, "test")
+    execute(job_of(run), cache_home())
+    assert run.current("corpus").fingerprint == first.folder.name
+    assert second.folder.is_dir(), "the other result is kept"
+
+
+def test_stale_says_which_setting_changed(run):
+    execute(job_of(run), cache_home())
+
+    change_recipe(run, {"corpus.passage_tokens": 100}, "test")
+    status = status_of_run(run, "", cache_home())[0]
+    assert status.state == "stale"
+    assert status.reason == "corpus.passage_tokens changed from 160 to 100"
+    assert folder_of(run, "", status).name == status.identity.fingerprint

@@ -92,11 +92,11 @@ def find_profile(name: str) -> Profile:
     if folder.is_dir():
         return _folder_profile(folder.resolve())
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    listed = ", ".join(known)
+    guess = f"Did you mean {nearest[0]}? " if nearest else ""
     raise BadRecipe(
         f"There is no profile {name!r}, and no folder of that name.",
         safe="Nothing was changed.",
-        next_step=f"Did you mean {nearest[0]}?" if nearest else f"Choose one of: {listed}.",
+        next_step=f"{guess}Known are {', '.join(known)}, and any sentence-transformers folder.",
     )
 
 

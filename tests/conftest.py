@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.launch import SPIN_COUNT
+
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Before torch is imported; see pipeline.launch.
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 @pytest.fixture(autouse=True)

@@ -34,9 +34,13 @@ def imported_samples(
             quotes=(),
             role=entry.role or _most_held_out(evidence),
             score=entry.score,
-            complexity=_number(entry.details, ("complexity", "question_complexity"), 0),
-            hops=_number(entry.details, ("hops", "hop_count"), len(evidence)),
-            kind=str(entry.details.get("query_type", "")),
+            complexity=_number(entry.details, ("question_complexity", "complexity"), 0),
+            hops=_number(entry.details, ("hop_count", "hops"), len(evidence)),
+            kind=", ".join(
+                str(entry.details[name])
+                for name in ("query_type", "reasoning_type")
+                if entry.details.get(name)
+            ),
             writer=IMPORTED,
         )
 

@@ -29,12 +29,9 @@ def test_supplied_splits_are_honoured(workshop, write_beir_folder, distinct_text
         "p7": "train",
     }
     by_id = {p.id: p for p in read_passages(folder)}
-    assert all(
-        p.start == 0 and p.text == passages[documents[k].path]
-        for k, p in (
-            (next(k for k, d in documents.items() if d.id == p.document), p) for p in by_id.values()
-        )
-    )
+    names = {document.id: path for path, document in documents.items()}
+    for passage in by_id.values():
+        assert (passage.start, passage.text) == (0, passages[names[passage.document]])
     samples = {sample.question: sample for sample in read_imported(folder)}
     assert {q: s.role for q, s in samples.items()} == {
         "what is q1?": "train",

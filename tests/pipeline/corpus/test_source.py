@@ -44,7 +44,6 @@ def test_links_count_once_and_only_inside_of_the_folder(write_folder, tmp_path):
 
 def test_a_file_name_that_is_no_utf8_doesnt_stop_the_others(write_folder):
     folder = write_folder({"a.md": "a"})
-    (os.fsencode(folder) + b"/b\xff.md").decode("utf-8", "surrogateescape")
     with open(os.fsencode(folder) + b"/b\xff.md", "wb") as stream:  # noqa: PTH123
         stream.write(b"text")
     source = open_source(str(folder))
@@ -91,12 +90,9 @@ def test_a_beir_folder_is_told_by_its_files(write_beir_folder):
     assert names(source) == ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"]
 
 
-def test_sdg_output_is_told_by_file_folder_and_manifest(write_jsonl_file, sdg_record, tmp_path):
-    path = (
-        write_jsonl_file([sdg_record("a.txt", ["One."], [])], "stage0/data.jsonl")
-        if (tmp_path / "stage0").mkdir() is None
-        else None
-    )
+def test_sdg_output_is_told_by_file_folder_and_manifest(write_folder, sdg_record):
+    record = json.dumps(sdg_record("a.txt", ["One."], []))
+    path = write_folder({"data.jsonl": record}, "stage0_sdg") / "data.jsonl"
     by_file = open_source(str(path))
     assert (by_file.kind, names(by_file)) == ("sdg", ["data.jsonl"])
     assert open_source(str(path.parent)).kind == "sdg"

@@ -28,8 +28,9 @@ def finetuned(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prep(tmp_path_factory):
     """A prep result with 100 held-out questions: as few as the tolerance allows."""
-    things = "bridge museum tunnel harbour library theatre station garden tower market".split()
-    places = "Oslo Lima Cairo Quito Perth".split()
+    things = ("bridge", "museum", "tunnel", "harbour", "library")
+    things += ("theatre", "station", "garden", "tower", "market")
+    places = ["Oslo", "Lima", "Cairo", "Quito", "Perth"]
     passages = {
         f"p-{thing}-{place}": f"The {thing} of {place} was opened in {1800 + 7 * n}."
         for n, (thing, place) in enumerate((t, p) for t in things for p in places)

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from surroundings import Control, Recorder, finished, save_finetuned
 
 from pipeline.beir import EvalSet, write_beir
 from pipeline.context import Context
@@ -14,41 +15,9 @@ from pipeline.profiles import (
     base_recipe,
     find_profile,
     known_profiles,
-    weights_folder,
 )
 from pipeline.recipe import EncoderSettings, apply
-from pipeline.run import Result, Run
-
-
-class Recorder:
-    """A stage's events, kept in memory."""
-
-    def __init__(self):
-        self.steps, self.logs, self.artifacts = [], [], []
-
-    def progress(self, done, total, what):
-        self.steps.append((done, total, what))
-
-    def metric(self, **values):
-        raise AssertionError("export writes no metric events")
-
-    def log(self, message, *, level="info"):
-        self.logs.append((level, message))
-
-    def artifact(self, path, what):
-        self.artifacts.append(path)
-
-    def resumed(self, **where):
-        raise AssertionError("export starts over")
-
-
-class Control:
-    """Nobody asks anything."""
-
-    finish_asked = False
-
-    def poll(self):
-        pass
+from pipeline.run import Run
 
 
 @pytest.fixture(autouse=True)
@@ -61,21 +30,8 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def finetuned_folder(tmp_path_factory):
-    """MiniLM with slightly other weights, saved as finetune saves it."""
-    import torch
-
-    from pipeline.encoder import load_encoder
-
-    torch.set_num_threads(1)
-    profile = find_profile(REHEARSAL_PROFILE)
-    encoder = load_encoder(weights_folder(profile), profile, base_recipe(profile).encoder, "cpu")
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for weight in encoder.model.parameters():
-            weight += 0.01 * torch.randn(weight.shape, generator=generator)
-    folder = tmp_path_factory.mktemp("finetuned")
-    encoder.save(folder / "model", "# A test's model")
-    return folder
+    """MiniLM with slightly other weights, as finetune saves it."""
+    return save_finetuned(tmp_path_factory.mktemp("finetuned"))
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +51,6 @@ def make_context(tmp_path_factory, finetuned_folder):
             "test",
         )
         profile = find_profile(REHEARSAL_PROFILE)
-        done = {"origin": "made", "partial": False, "finished": 0.0, "seconds": 0.0, "summary": {}}
         (folder / "result").mkdir()
         return Context(
             run=Run(folder / "run"),
@@ -106,8 +61,8 @@ def make_context(tmp_path_factory, finetuned_folder):
             variant="",
             folder=folder / "result",
             inputs={
-                "prep": Result(folder / "prep", "prep", "f1", "d1", **done),
-                "finetune": Result(finetuned_folder, "finetune", "f2", "d2", **done),
+                "prep": finished(folder / "prep", "prep"),
+                "finetune": finished(finetuned_folder, "finetune", "d2"),
             },
             events=Recorder(),
             control=Control(),
@@ -147,20 +102,25 @@ def ministral_folder(tmp_path_factory, llama_folder):
     return folder
 
 
-@pytest.fixture(params=["llama", "ministral", "llama cut", "llama last", "llama cls"])
-def decoder(request, llama_folder, ministral_folder, llama_profile):
-    """Small bidirectional decoders, with every pooling and a dimension cut."""
+@pytest.fixture
+def make_decoder(llama_folder, ministral_folder, llama_profile):
+    """Gives a small bidirectional decoder, by architecture, pooling or dimension cut."""
     from pipeline.encoder import load_encoder
 
-    profile, settings, folder = llama_profile, EncoderSettings(), llama_folder
-    if request.param == "ministral":
-        published = known_profiles()["nvidia/Nemotron-3-Embed-1B-BF16"]
-        profile, folder = replace(published, dimension=64, tokens_max=128), ministral_folder
-    elif request.param == "llama cut":
-        settings = EncoderSettings(dimension=16)
-    elif request.param != "llama":
-        profile = replace(llama_profile, pooling=request.param.split()[1])
-    return load_encoder(folder, profile, settings, "cpu")
+    published = known_profiles()["nvidia/Nemotron-3-Embed-1B-BF16"]
+
+    def make(what):
+        profile, settings, folder = llama_profile, EncoderSettings(), llama_folder
+        if what == "ministral":
+            profile = replace(published, dimension=64, tokens_max=128)
+            folder = ministral_folder
+        elif what == "cut":
+            settings = EncoderSettings(dimension=16)
+        elif what in ("last", "cls"):
+            profile = replace(llama_profile, pooling=what)
+        return load_encoder(folder, profile, settings, "cpu")
+
+    return make
 
 
 @pytest.fixture

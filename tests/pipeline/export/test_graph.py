@@ -20,9 +20,20 @@ def compared(encoder, path, make=make_graph, dtype="fp32"):
     return compare(open_session(path), graph, reference, dtype, opset_of(path))
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
-def test_a_decoder_exports_as_the_encoder_over_the_whole_grid(decoder, tmp_path, dtype):
-    report = compared(decoder, tmp_path / "model.onnx", dtype=dtype)
+@pytest.mark.parametrize(
+    ("what", "dtype"),
+    [
+        ("llama", "fp32"),
+        ("llama", "fp16"),
+        ("ministral", "fp32"),
+        ("ministral", "fp16"),
+        ("cut", "fp32"),
+        ("last", "fp32"),
+        ("cls", "fp16"),
+    ],
+)
+def test_a_decoder_exports_as_the_encoder_over_the_whole_grid(make_decoder, tmp_path, what, dtype):
+    report = compared(make_decoder(what), tmp_path / "model.onnx", dtype=dtype)
     assert report.faults == ()
     assert report.opset == 17
     assert report.bidirectional

@@ -354,7 +354,8 @@ def imported(question, passages, **changes):
 def test_imported_samples_are_taken_over_as_they_are(asking, endpoint, library):
     by_role = {passage.role: passage.id for passage in library[1]}
     train, test = by_role["train"], by_role["test"]
-    details = {"query_type": "structural", "hop_count": 2, "question_complexity": 4}
+    details = {"query_type": "structural", "reasoning_type": "causal", "hop_count": 2}
+    details |= {"question_complexity": 4}
     entries = [
         imported("First?", (train,), details=details),
         imported("Second?", (train, test), answer="", score=None),
@@ -368,7 +369,8 @@ def test_imported_samples_are_taken_over_as_they_are(asking, endpoint, library):
     assert outcome.imported
     assert endpoint.requests == []
     assert set(digest_folder(context.folder)) == {SAMPLES, FUNNEL, "journal.jsonl"}
-    assert (first.score, first.hops, first.complexity, first.kind) == (8.5, 2, 4, "structural")
+    assert (first.score, first.hops, first.complexity) == (8.5, 2, 4)
+    assert first.kind == "structural, causal"
     assert (second.role, second.score, second.answer, second.hops) == ("test", None, "", 2)
     assert third.role == "train"
     assert {sample.writer for sample in (first, second, third)} == {"imported"}

@@ -7,12 +7,13 @@ from pathlib import PurePosixPath
 
 from pipeline.corpus.beir_source import load_beir
 from pipeline.corpus.entries import Entry, Loaded
-from pipeline.corpus.pydoc_source import MODULES, render_module
+from pipeline.corpus.pydoc_source import MODULES, render_modules
 from pipeline.corpus.readers import BYTES_MAX, Reading, Skipped, read_content
 from pipeline.corpus.records import FileReport
 from pipeline.corpus.sdg_source import load_sdg
 from pipeline.corpus.source import Source, SourceFile
 from pipeline.corpus.text import normalise
+from pipeline.errors import StageFailure
 from pipeline.recipe import CorpusSettings
 
 Step = Callable[[int, int, str], None]
@@ -24,6 +25,7 @@ def load(source: Source, settings: CorpusSettings, step: Step) -> Loaded:
 
     Raises:
         BadInput: a BEIR folder is damaged.
+        StageFailure: the process that renders `pydoc` died.
     """
     if source.kind == "beir" and source.root:
         return load_beir(source.root)
@@ -46,13 +48,19 @@ def load(source: Source, settings: CorpusSettings, step: Step) -> Loaded:
 
 
 def _pydoc() -> Iterator[Entry | FileReport]:
-    for module in MODULES:
-        rendering = render_module(module)
-        path = f"{module}.md"
-        if rendering.reason:
-            yield FileReport(path, "pydoc", "skipped", rendering.reason)
-        else:
-            yield Entry(path, "pydoc", normalise(rendering.text))
+    try:
+        for rendering in render_modules():
+            path = f"{rendering.module}.md"
+            if rendering.reason:
+                yield FileReport(path, "pydoc", "skipped", rendering.reason)
+            else:
+                yield Entry(path, "pydoc", normalise(rendering.text))
+    except ChildProcessError as error:
+        raise StageFailure(
+            f"The standard library's documentation could not be rendered: {error}",
+            safe="Nothing was changed.",
+            next_step="Run the same command again, or give a folder of documents.",
+        ) from error
 
 
 def _files(source: Source, settings: CorpusSettings) -> Iterator[Entry | FileReport]:

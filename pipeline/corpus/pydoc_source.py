@@ -2,18 +2,24 @@
 
 One Markdown document a module. Only what is documented comes in; what would differ between
 two machines or processes (values of data, paths, addresses, inherited members) stays out.
-Imports nothing but the standard library.
+The modules are imported by a process of their own, because what pydoc says depends on what a
+process did before: `logging.shutdown` shows the handlers, a patched function is another one.
+This file is that process's script, so it imports nothing but the standard library.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import pydoc
 import re
+import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 RENDERER_VERSION = 1
@@ -86,18 +92,54 @@ class _Member:
     doc: list[str] = field(default_factory=list)
 
 
-def render_module(name: str) -> Rendering:
-    """Render one module of the standard library as Markdown.
+def render_modules(names: Sequence[str] = MODULES, hash_seed: int = 0) -> Iterator[Rendering]:
+    """Render modules of the standard library as Markdown, in order, as they get finished.
 
     A module that this Python lacks, or cannot import on this system, comes with a reason.
+
+    Args:
+        names: the modules.
+        hash_seed: of the process that renders; the texts don't depend on it.
+
+    Raises:
+        ChildProcessError: the process died; the message ends with its last words.
     """
+    # Nothing of this environment goes in: it may hold secrets, and pydoc shows values.
+    environment = {"PYTHONHASHSEED": str(hash_seed), "HOME": os.sep, "PATH": os.defpath}
+    if libraries := os.environ.get("LD_LIBRARY_PATH"):
+        environment["LD_LIBRARY_PATH"] = libraries
+    command = [sys.executable, "-P", "-s", "-S", "-X", "utf8", __file__, *names]
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=environment,
+            cwd=os.sep,
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                yield Rendering(**json.loads(line))
+        except BaseException:
+            process.kill()
+            raise
+        if process.wait():
+            complaints.seek(0)
+            words = complaints.read().decode("utf-8", "replace").strip().split("\n")
+            raise ChildProcessError(f"pydoc ended with code {process.returncode}: {words[-1]}")
+
+
+def render_module(name: str) -> Rendering:
+    """Render one module in this process."""
     try:
         module = importlib.import_module(name)
     except ImportError as error:
         return Rendering(name, "", f"this Python has no module {name}: {error.msg}")
     plain = _RENDERER.document(module, name)
-    text = _markdown(name, _without_machine(_ADDRESS.sub("", plain)))
-    return Rendering(name, text, "")
+    return Rendering(name, _markdown(name, _without_machine(_ADDRESS.sub("", plain))), "")
 
 
 def _without_machine(text: str) -> str:
@@ -213,3 +255,15 @@ def _prose(lines: list[str]) -> list[str]:
     """A docstring as Markdown: nothing in it may open a heading, a fence or HTML."""
     kept = (line.rstrip() for line in lines if not _UNDERLINE.fullmatch(line))
     return [f"    {line}" if _MARKDOWN_START.match(line.lstrip()) else line for line in kept]
+
+
+def _main() -> None:
+    # Modules may print when imported; the renderings keep the true standard output.
+    output, sys.stdout = sys.stdout, sys.stderr
+    for name in sys.argv[1:]:
+        output.write(json.dumps(asdict(render_module(name))) + "\n")
+        output.flush()
+
+
+if __name__ == "__main__":
+    _main()

@@ -26,12 +26,8 @@ class Engine:
         options = onnxruntime.SessionOptions()
         # Threads that wait by spinning would take the cores from tokenisation and HTTP.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        available = onnxruntime.get_available_providers()
-        providers = [name for name in reversed(BUDGET_TOKENS) if name in available]
-        if not os.environ.get("CUDA_VISIBLE_DEVICES", "all"):
-            providers = ["CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(
-            str(export / manifest.served), options, providers=providers
+            str(export / manifest.served), options, providers=_providers()
         )
         self._padding = manifest.padding_token
         self._longest = max(manifest.query_tokens, manifest.passage_tokens)
@@ -64,3 +60,12 @@ class Engine:
         """Run small, middle and longest shapes once."""
         for rows, length in (*_WARM_UP, (1, self._longest)):
             self.embed([[self._padding] * min(length, self._longest)] * rows)
+
+
+def _providers() -> list[str | tuple[str, dict[str, str]]]:
+    """The GPU where there is one, and the CPU."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    if not seen or "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return ["CPUExecutionProvider"]
+    # TF32 has fp16's 11 bits: it would make an fp32 graph another model than the measured one.
+    return [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]

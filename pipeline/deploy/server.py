@@ -32,7 +32,7 @@ from pipeline.export.records import read_manifest
 QUEUE_TOKENS_MAX = 1_000_000
 """Tokens that may wait before more are refused: minutes of a CPU's work, seconds of a GPU's."""
 
-RECORD_SECONDS = 60.0
+RECORD_SECONDS = 15.0
 """How long a server serves without being recorded: its starter was killed in between."""
 
 _RECORD_LOOK_SECONDS = 0.5
@@ -46,10 +46,13 @@ class Server(uvicorn.Server):
     def __init__(self, state: ServerState, export: Path, instance: str, record: Path) -> None:
         app = make_app(state, self._work)
         super().__init__(
-            uvicorn.Config(app, log_config=None,
+            uvicorn.Config(
+                app,
+                log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=round(DRAIN_SECONDS),)
+                timeout_graceful_shutdown=round(DRAIN_SECONDS),
+            )
         )
         self._state = state
         self._export = export

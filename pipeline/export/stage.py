@@ -48,6 +48,10 @@ _PASSAGES_COMPARED = 32
 
 _STEPS_BESIDES_GRAPHS = 2
 
+_PLAN_WARNING = (
+    "The TensorRT plan was built, not compared: verification measures it where it is served."
+)
+
 
 def execute(context: Context) -> Outcome:
     """Write every graph that the recipe asks for, and compare it with the encoder.
@@ -173,10 +177,7 @@ def _write_plan(
     onnx = context.folder / graph_name(context.recipe.export.dtypes[0])
     plan = build_plan(library, onnx, context.folder / PLAN, shapes)
     context.events.artifact(PLAN, f"TensorRT {library.__version__} plan")
-    context.events.log(
-        "The TensorRT plan was built, not compared: verification measures it where it is served.",
-        level="warning",
-    )
+    context.events.log(_PLAN_WARNING, level="warning")
     return plan
 
 
@@ -235,7 +236,12 @@ def _summary(
         f"cosine >= {graph['cosine']:.6f}, rankings equal."
         for graph in graphs
     ]
-    return {"headline": " ".join(said), "graphs": graphs, "tensorrt": dict(plan)}
+    return {
+        "headline": " ".join(said),
+        "graphs": graphs,
+        "tensorrt": dict(plan),
+        "warnings": [_PLAN_WARNING] if plan else [],
+    }
 
 
 def _size(folder: Path, dtype: str) -> int:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, Self
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
 from pipeline.recipe import Recipe
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 REQUEST_PASSAGES = 32
 """In one request, as an indexer sends them."""
@@ -40,7 +41,7 @@ class Settings:
         questions: that negatives are mined for.
         batch: training rows an optimizer step.
         steps: optimizer steps measured, after one to warm up.
-        requests: of one query each, and a tenth as many of `REQUEST_PASSAGES` passages.
+        requests: of one query each; a tenth as many hold `REQUEST_PASSAGES` passages.
     """
 
     seed: int
@@ -79,6 +80,68 @@ class Cost:
     cpu: float
 
 
+@dataclass(frozen=True)
+class Training:
+    """A measured training.
+
+    Attributes:
+        losses: of every step.
+        costs: of every step.
+        order: the numbers of the rows, in the order in which they were trained on.
+    """
+
+    losses: tuple[float, ...]
+    costs: tuple[Cost, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written graph.
+
+    Attributes:
+        cost: of the stage.
+        difference: largest, of a number of a vector, to the encoder.
+        cosine: smallest, to the encoder.
+    """
+
+    cost: Cost
+    difference: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one side answered to a number of requests.
+
+    Attributes:
+        seconds: of each request, on the wall.
+        cpu: of all of them.
+        vectors: of the last one, (texts, dimension) float32.
+    """
+
+    seconds: list[float]
+    cpu: float
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server that answers.
+
+    Attributes:
+        url: without `/v1`.
+        model: what it calls its model.
+        pid: its process.
+        seconds: from its start until it was ready.
+    """
+
+    url: str
+    model: str
+    pid: int
+    seconds: float
+
+
 class Stopwatch:
     """The cost since it was made, or since the last lap."""
 
@@ -96,31 +159,69 @@ class Side:
     """A process of its own, so that imports, threads and memory of two sides don't mix.
 
     It stays until the end, so that calls to both sides can take turns.
+
+    Args:
+        module: whose functions are called there; it isn't imported here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         context = get_context("spawn")
+        self._module = module
         self._process = ProcessPoolExecutor(1, mp_context=context, initializer=_speak_on_stderr)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.shutdown()
 
-    def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do `work` there."""
-        return self._process.submit(work, *args, **kwargs).result()
+    def __call__(self, function: str, *arguments: Any) -> Any:
+        """Call a function there."""
+        return self._process.submit(_call, self._module, function, arguments).result()
+
+    def start(self, settings: Settings) -> float:
+        """Import the module, load and warm up; the seconds that it took there."""
+        return self._process.submit(_start, self._module, settings).result()
+
+    def peak_megabytes(self) -> float:
+        """The most memory that it has held so far, imports and model included."""
+        return self._process.submit(_peak_megabytes).result()
+
+    def resident_megabytes(self) -> float:
+        """The memory that it holds now."""
+        return resident_megabytes(self._process.submit(os.getpid).result())
 
 
-def peak_megabytes() -> float:
-    """The most memory that this process has held so far, imports and model included."""
+def resident_megabytes(pid: int) -> float:
+    """The memory that a process holds now."""
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
+
+
+def cpu_seconds(pid: int) -> float:
+    """What all threads of a process have computed so far, in steps of a hundredth."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _start(module: str, settings: Settings) -> float:
+    watch = Stopwatch()
+    _call(module, "start", (settings,))
+    return watch.lap().wall
+
+
+def _call(module: str, function: str, arguments: Sequence[Any]) -> Any:
+    return getattr(importlib.import_module(module), function)(*arguments)
+
+
+def _peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_A_UNIT / 1e6
+
+
+def pin(threads: int) -> None:
+    """Let this process and its children have so many cores, and compute on as many threads."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def _speak_on_stderr() -> None:

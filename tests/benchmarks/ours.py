@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from measure import WARM_UP_TEXTS, Cost, Settings, Stopwatch
+from measure import (
+    WARM_UP_TEXTS,
+    Cost,
+    Exported,
+    Service,
+    Settings,
+    Stopwatch,
+    Training,
+)
 from texts import Example, Question
 
 from pipeline.cache import encode_cached
+from pipeline.context import Context
+from pipeline.deploy.services import list_services, stop_service
+from pipeline.deploy.stage import execute as deploy
 from pipeline.encoder import Encoder, load_encoder
+from pipeline.export.stage import execute as export
 from pipeline.finetune.batches import Sampler
 from pipeline.finetune.checkpoint import Checkpoints, Progress
 from pipeline.finetune.engine import Engine
@@ -24,25 +35,11 @@ from pipeline.prep.mining import Pool, Wanted, mine
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
 from pipeline.recipe import schedule_for
+from pipeline.run import Result, Run
 from pipeline.weights import weights_digest
 
 Negatives = dict[str, tuple[str, ...]]
 """By question, hardest first."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """A measured training.
-
-    Attributes:
-        losses: of every step.
-        costs: of every step.
-        order: the rows in the order in which they were trained on.
-    """
-
-    losses: tuple[float, ...]
-    costs: tuple[Cost, ...]
-    order: tuple[int, ...]
 
 
 class Silent:
@@ -143,6 +140,47 @@ def train_steps(examples: Sequence[Example], settings: Settings) -> Training:
     # Questions are unique, so a question's number is its row's.
     order = tuple(batch.queries[row] for batch in batches for row in batch.row_query.tolist())
     return Training(tuple(laps.losses), tuple(laps.costs), order)
+
+
+def export_model(folder: Path, settings: Settings) -> Exported:
+    """Write the base model as ONNX below `folder` and compare it, as the stage does."""
+    _load(settings).save(folder / "finetune" / "model", "# The base model\n")
+    watch = Stopwatch()
+    (graph,) = export(_context(folder, "export", ("finetune",), settings)).summary["graphs"]
+    return Exported(watch.lap(), float(graph["difference"]), float(graph["cosine"]))
+
+
+def start_server(folder: Path, settings: Settings) -> Service:
+    """Serve what `export_model` wrote, in a process of its own."""
+    watch = Stopwatch()
+    deploy(_context(folder, "deploy", ("export",), settings))
+    seconds = watch.lap().wall
+    (service,) = list_services(Run(folder))
+    return Service(service.url, service.model, service.record.pid, seconds)
+
+
+def stop_server(folder: Path) -> None:
+    """End the server, if there is one."""
+    for service in list_services(Run(folder)):
+        stop_service(Run(folder), service.name)
+
+
+def _context(folder: Path, stage: str, needs: Sequence[str], settings: Settings) -> Context:
+    (folder / stage).mkdir(exist_ok=True)
+    return Context(
+        run=Run(folder),
+        recipe=settings.recipe(),
+        profile=find_profile(REHEARSAL_PROFILE),
+        variant="",
+        folder=folder / stage,
+        inputs={
+            name: Result(folder / name, name, "", "", {}, "made", False, 0.0, 0.0) for name in needs
+        },
+        events=Silent(),
+        control=Silent(),
+        device="cpu",
+        cache=folder / "cache",
+    )
 
 
 @cache

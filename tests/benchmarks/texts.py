@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from pipeline.corpus.blocks import markdown_blocks
 from pipeline.corpus.passages import cut_passages, passage_id
@@ -66,7 +67,7 @@ class Texts:
     def pool(self, passages: int, questions: int) -> tuple[Sequence[str], Sequence[Question]]:
         """The first passages, and questions that they answer."""
         fitting = (q for q in self.questions if max(q.answers) < passages)
-        return self.passages[:passages], [q for q, _ in zip(fitting, range(questions), strict=False)]
+        return self.passages[:passages], list(islice(fitting, questions))
 
     def examples(self, rows: int, *, long: bool) -> list[Example]:
         """Training rows: of passages in a row in one document, one answers, the others don't.
@@ -135,9 +136,7 @@ def make_texts(passages: int, seed: int) -> Texts:
     return Texts(
         passages=tuple(passage.text for passage in cut),
         documents=tuple(place[passage.document] for passage in cut),
-        windows=tuple(
-            text_of[p.document][p.start : p.start + LONG_CHARACTERS] for p in cut
-        ),
+        windows=tuple(text_of[p.document][p.start : p.start + LONG_CHARACTERS] for p in cut),
         questions=tuple(questions.values()),
     )
 
@@ -147,9 +146,7 @@ def _document(module: str, text: str) -> Document:
     return Document(identity, f"{module}.md", module, text, identity, 0, "train")
 
 
-def _passages(
-    document: Document, settings: CorpusSettings, counter: Counter
-) -> Iterator[Passage]:
+def _passages(document: Document, settings: CorpusSettings, counter: Counter) -> Iterator[Passage]:
     for one in cut_passages(document.text, markdown_blocks(document.text), counter, settings):
         yield Passage(
             id=passage_id(document.id, one.start, one.end),

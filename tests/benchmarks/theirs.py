@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from datasets import Dataset
-from measure import WARM_UP_TEXTS, Cost, Settings, Stopwatch
+from measure import WARM_UP_TEXTS, Answers, Cost, Settings, Stopwatch, Training
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -61,30 +63,31 @@ def mine_negatives(
     recipe, model = settings.recipe(), _model(settings)
     pairs = [(q.text, passages[number]) for q in questions for number in q.answers]
     watch = Stopwatch()
-    dataset = Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [p for _, p in pairs]})
-    mined = mine_hard_negatives(
-        dataset,
-        model,
-        corpus=list(passages),
-        range_max=recipe.prep.search_depth,
-        relative_margin=1 - recipe.prep.positive_percentage,
-        num_negatives=recipe.prep.hard_negatives,
-        sampling_strategy="top",
-        output_format="n-tuple",
-        batch_size=recipe.encoder.batch_size,
-        use_faiss=True,
-        verbose=False,
-        cache_folder=str(folder),
+    dataset = Dataset.from_dict(
+        {"anchor": [a for a, _ in pairs], "positive": [p for _, p in pairs]}
     )
+    with redirect_stderr(StringIO()):  # its progress bars can't be turned off
+        mined = mine_hard_negatives(
+            dataset,
+            model,
+            corpus=list(passages),
+            range_max=recipe.prep.search_depth,
+            relative_margin=1 - recipe.prep.positive_percentage,
+            num_negatives=recipe.prep.hard_negatives,
+            sampling_strategy="top",
+            output_format="n-tuple",
+            batch_size=recipe.encoder.batch_size,
+            use_faiss=True,
+            verbose=False,
+            cache_folder=str(folder),
+        )
     columns = [f"negative_{number + 1}" for number in range(recipe.prep.hard_negatives)]
     chosen = {row["anchor"]: tuple(row[name] for name in columns) for row in mined}
     return chosen, watch.lap()
 
 
-def train_steps(
-    examples: Sequence[Example], settings: Settings
-) -> tuple[tuple[float, ...], tuple[Cost, ...]]:
-    """Train the base model for one epoch over the rows in the order given; losses and costs."""
+def train_steps(examples: Sequence[Example], settings: Settings) -> Training:
+    """Train the base model for one epoch over the rows, in the order given."""
     finetune = settings.recipe().finetune
     model = _load(settings)
     columns = {
@@ -120,7 +123,19 @@ def train_steps(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return tuple(laps.losses), tuple(laps.costs)
+    return Training(tuple(laps.losses), tuple(laps.costs), tuple(range(len(examples))))
+
+
+def encode(requests: Sequence[Sequence[str]], kind: str, settings: Settings) -> Answers:
+    """Encode one request after another."""
+    model, size = _model(settings), settings.recipe().encoder.batch_size
+    work = model.encode_query if kind == "query" else model.encode_document
+    seconds: list[float] = []
+    watch, whole = Stopwatch(), Stopwatch()
+    for request in requests:
+        vectors = work(list(request), batch_size=size, show_progress_bar=False)
+        seconds.append(watch.lap().wall)
+    return Answers(seconds, whole.lap().cpu, vectors)
 
 
 def _in_order(dataset: Dataset, **settings: Any) -> DefaultBatchSampler:
@@ -134,8 +149,6 @@ def _model(settings: Settings) -> SentenceTransformer:
 
 def _load(settings: Settings) -> SentenceTransformer:
     profile = find_profile(REHEARSAL_PROFILE)
-    model = SentenceTransformer(
-        str(weights_folder(profile)), device="cpu", local_files_only=True
-    )
+    model = SentenceTransformer(str(weights_folder(profile)), device="cpu", local_files_only=True)
     model.max_seq_length = settings.recipe().encoder.passage_tokens
     return model

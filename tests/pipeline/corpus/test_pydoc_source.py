@@ -1,38 +1,25 @@
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.corpus.blocks import markdown_blocks
-from pipeline.corpus.pydoc_source import MODULES, render_module
-
-RENDER_ALL = (
-    "import hashlib, sys; from pipeline.corpus.pydoc_source import MODULES, render_module;"
-    "texts = [render_module(name).text for name in MODULES];"
-    "print(hashlib.sha256('\\n'.join(texts).encode()).hexdigest())"
-)
+from pipeline.corpus.pydoc_source import MODULES, render_module, render_modules
 
 
 @pytest.fixture(scope="module")
 def renderings():
-    return [render_module(name) for name in MODULES]
+    return list(render_modules(hash_seed=1))
 
 
-def test_another_process_with_other_hashes_and_another_home_renders_the_same_bytes(renderings):
-    other = subprocess.run(
-        [sys.executable, "-c", RENDER_ALL],
-        env={**os.environ, "PYTHONHASHSEED": "1", "HOME": "/home/somebody", "USER": "somebody"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    own = "\n".join(one.text for one in renderings)
-    assert other.stdout.strip() == hashlib.sha256(own.encode()).hexdigest()
+def test_two_processes_render_the_same_bytes_whatever_this_one_did(renderings, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("USER", "somebody")
+    monkeypatch.setattr("threading.excepthook", print)
+    assert list(render_modules(hash_seed=2)) == renderings
 
 
 def test_every_module_is_there_and_says_enough(renderings):
@@ -43,7 +30,8 @@ def test_every_module_is_there_and_says_enough(renderings):
 
 def test_nothing_of_this_machine_or_process_comes_in(renderings, monkeypatch):
     monkeypatch.setenv("EMBEDSMITH_SECRET_PROBE", "hunter2-in-the-environment")
-    text = "\n".join([*(one.text for one in renderings), render_module("os").text])
+    text = "\n".join(one.text for one in [*renderings, *render_modules(["os"])])
+    assert "### os.walk" in text
     for trace in (" at 0x", sys.prefix, sys.base_prefix, "hunter2-in-the-environment"):
         assert trace not in text
     if len(Path.home().parts) > 1:
@@ -69,7 +57,22 @@ def test_no_docstring_opens_a_heading_or_swallows_the_rest(renderings):
         assert headings[0].title == one.module
 
 
-def test_a_module_that_this_python_lacks_has_a_reason():
-    rendering = render_module("telnetlib_of_the_past")
-    assert rendering.text == ""
-    assert "no module telnetlib_of_the_past" in rendering.reason
+def test_a_module_that_this_python_lacks_has_a_reason_and_stops_nothing():
+    # `this` prints when it is imported.
+    lacking, present, _ = render_modules(["telnetlib_of_the_past", "bisect", "this"])
+    assert lacking.text == ""
+    assert "no module telnetlib_of_the_past" in lacking.reason
+    assert present.text.startswith("# bisect\n")
+
+
+def test_a_process_that_dies_is_a_failure_with_its_last_words():
+    with pytest.raises(ChildProcessError, match="ended with code 1: ValueError"):
+        list(render_modules(["bisect", ""]))
+
+
+def test_a_reader_that_stops_early_leaves_no_process(tmp_path):
+    reader = render_modules()
+    assert next(reader).module == MODULES[0]
+    reader.close()
+    children = psutil.Process().children()
+    assert not [child for child in children if "pydoc_source" in " ".join(child.cmdline())]

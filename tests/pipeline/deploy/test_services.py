@@ -234,3 +234,25 @@ def _content(path):
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_a_server_whose_starter_was_killed_before_it_was_recorded_leaves(llama_export, tmp_path):
+    code = (
+        "import sys, pipeline.deploy.server as server\n"
+        "server.RECORD_SECONDS = 0.3\n"
+        "sys.exit(server.main(sys.argv[1:]))\n"
+    )
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        arguments = ["--export", llama_export, "--model", "m", "--socket", str(bound.fileno())]
+        arguments += ["--instance", "i", "--record", tmp_path / "service.json"]
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, *arguments],
+            pass_fds=(bound.fileno(),),
+            env=worker_environment(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0
+    assert "no record of this server was written" in done.stderr

@@ -20,6 +20,12 @@ QUERIES = "queries.jsonl"
 QRELS_HEADER = ("query-id", "corpus-id", "score")
 SPLITS = ("train", "dev", "test")
 
+Metrics = Mapping[str, float]
+"""Values by metric name: measure, `@`, rank, such as `ndcg@10`."""
+
+Ranking = tuple[tuple[str, float], ...]
+"""Passage ids with their float32 scores, best first."""
+
 
 @dataclass(frozen=True)
 class EvalSet:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.eval.records import Metrics
+from pipeline.beir import Metrics
 from pipeline.recipe import VerifySettings
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]

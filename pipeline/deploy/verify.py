@@ -24,8 +24,6 @@ from pipeline.deploy.tolerance import (
     measure_drift,
 )
 from pipeline.errors import EndpointFailure
-from pipeline.eval.metrics import evaluate, mean_metrics
-from pipeline.eval.rankings import rank_vectors
 from pipeline.eval.records import (
     SetResult,
     read_eval,
@@ -42,6 +40,8 @@ from pipeline.export.records import (
     read_manifest,
 )
 from pipeline.files import write_json
+from pipeline.metrics import evaluate, mean_metrics
+from pipeline.rankings import rank_vectors
 from pipeline.stage import service_name
 
 REPORT = "verify.json"

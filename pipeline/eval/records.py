@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pipeline.beir import EvalSet, read_beir
+from pipeline.beir import EvalSet, Metrics, Ranking, read_beir
 from pipeline.files import read_json, read_jsonl
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ System = Literal["base", "finetuned", "bm25"]
 SYSTEMS: tuple[System, ...] = ("base", "finetuned", "bm25")
 
 Verdict = Literal["better", "worse", "no clear difference", "too few queries"]
-
-Metrics = Mapping[str, float]
-"""Values by metric name: measure, `@`, rank, such as `ndcg@10`."""
-
-Ranking = tuple[tuple[str, float], ...]
-"""Passage ids with their float32 scores, best first."""
 
 SYNTHETIC = "synthetic"
 """The name of the set of held-out synthetic questions."""

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.beir import Ranking
 from pipeline.cache import Vector, encode_cached
 from pipeline.context import Context
 from pipeline.encoder import Kind, load_encoder
-from pipeline.eval.rankings import rank_bm25, rank_vectors
-from pipeline.eval.records import Ranking, System, vectors_path
+from pipeline.eval.records import System, vectors_path
 from pipeline.eval.sets import NamedSet
 from pipeline.files import canonical_json, replacing, write_text
 from pipeline.profiles import weights_folder
+from pipeline.rankings import rank_bm25, rank_vectors
 from pipeline.weights import weights_digest
 
 Found = Mapping[tuple[str, System], Mapping[str, Ranking]]

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.beir import write_beir
+from pipeline.beir import Metrics, Ranking, write_beir
 from pipeline.context import Context, Outcome
 from pipeline.errors import StageFailure
-from pipeline.eval.metrics import evaluate, first_relevant, mean_metrics
 from pipeline.eval.records import (
     METRICS,
     QUERIES_MIN,
@@ -18,8 +17,6 @@ from pipeline.eval.records import (
     SPLIT,
     SYSTEMS,
     EvalResult,
-    Metrics,
-    Ranking,
     SetResult,
     System,
     eval_row,
@@ -30,6 +27,7 @@ from pipeline.eval.search import Found, search
 from pipeline.eval.sets import NamedSet, synthetic_set, user_sets
 from pipeline.eval.statistics import headline_metric, paired_differences, verdict_of
 from pipeline.files import write_json, write_jsonl
+from pipeline.metrics import evaluate, first_relevant, mean_metrics
 
 _FOLDERS = ("per_query", "rankings", "vectors", SETS)
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pipeline.eval.records import QUERIES_MIN, Difference, Metrics, Verdict
+from pipeline.beir import Metrics
+from pipeline.eval.records import QUERIES_MIN, Difference, Verdict
 
 RESAMPLES = 10_000
 """Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), ask for 1,000 and more for a

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from pipeline.errors import BadInput
-from pipeline.review.decisions import REASONS, Action, ReviewState, fold
+from pipeline.review.decisions import REASONS, Action, ReviewState, Source, fold
 from pipeline.review.kept import is_kept
 from pipeline.review.log import append_decision, read_decisions
 from pipeline.review.queue import queue_order
@@ -73,7 +73,7 @@ def _action(arguments: Namespace, samples: dict[str, Sample]) -> Action | None:
         if arguments.edit is not None:
             return Action("edit", names, question=arguments.edit, source="edit")
         if arguments.action:
-            source = "bulk" if len(names) > 1 else "manual"
+            source: Source = "bulk" if len(names) > 1 else "manual"
             return Action(arguments.action, names, reason=arguments.reason, source=source)
     except ValueError as error:
         raise BadInput(

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.deploy.services import list_services, stop_service
-
 from pipeline.errors import BadInput, Failure
 from pipeline.locks import holder_of, is_held
 from pipeline.profiles import find_profile

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pipeline.errors import BadInput, StageFailure, Terminated
-from pipeline.eval.rankings import rank_vectors
 from pipeline.eval.records import (
     SYSTEMS,
     read_eval,
@@ -20,6 +19,7 @@ from pipeline.eval.records import (
 )
 from pipeline.eval.stage import execute
 from pipeline.files import digest_folder
+from pipeline.rankings import rank_vectors
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import pytrec_eval
 from beir.retrieval.evaluation import EvaluateRetrieval
 
-from pipeline.eval.metrics import evaluate, first_relevant, mean_metrics
+from pipeline.metrics import evaluate, first_relevant, mean_metrics
 
 KS = (1, 5, 10, 100)
 

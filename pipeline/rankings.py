@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.beir import Ranking
 from pipeline.bm25 import Bm25
-from pipeline.eval.records import Ranking
 
 _BLOCK = 64
 """Queries scored at once: 64 rows over a million passages are 256 MB."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytrec_eval
 
-from pipeline.eval.records import Metrics, Ranking
+from pipeline.beir import Metrics, Ranking
 
 _MEASURES = {"ndcg": "ndcg_cut", "recall": "recall", "precision": "P", "map": "map_cut"}
 """Our names and trec_eval's, which are those that BEIR reports."""

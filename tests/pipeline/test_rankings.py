@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.eval.rankings import rank_bm25, rank_vectors
+from pipeline.rankings import rank_bm25, rank_vectors
 
 
 def _sorted_in_full(scores, ids, k):

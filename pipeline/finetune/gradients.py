@@ -78,7 +78,6 @@ def backward(
             kept.append((part, output))
         else:
             again.append((part, state))
-    end = TorchState.now()
     order = torch.tensor([text for part in parts for text in part.texts])
     vectors = torch.cat(outputs)[torch.argsort(order).to(outputs[0].device)].requires_grad_()
     loss = loss_of(vectors)
@@ -86,11 +85,11 @@ def backward(
     while kept:
         part, output = kept.pop()
         torch.autograd.backward(output, gradient[list(part.texts)])
+    # The last of them ends where the random numbers were: they are the last in both passes.
     for part, state in again:
         state.restore()
         output = forward([texts[text] for text in part.texts])
         torch.autograd.backward(output, gradient[list(part.texts)])
-    end.restore()
     return loss.detach()
 
 

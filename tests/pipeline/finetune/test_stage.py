@@ -22,8 +22,9 @@ from pipeline.errors import BadInput, Cancelled, StageFailure, Terminated
 from pipeline.files import digest_folder
 from pipeline.finetune import stage
 from pipeline.finetune.stage import execute
+from pipeline.finetune.validation import ndcg, rankings
 from pipeline.journal import read_journal
-from pipeline.prep.records import read_training, write_training
+from pipeline.prep.records import read_held_out, read_training, write_training
 from pipeline.profiles import REHEARSAL_PROFILE, known_profiles
 
 _PROCESS = """
@@ -89,6 +90,16 @@ def test_every_step_and_every_validation_is_told(undisturbed):
     assert outcome.summary["dev_ndcg_at_10"] == best
     assert outcome.summary["best_step"] == next(s for s, score in told.items() if score == best)
     assert {"done": 48, "total": 48, "what": "training steps"} in context.events.of("progress")
+
+
+def test_the_written_weights_are_those_of_the_best_step(undisturbed):
+    context, outcome = undisturbed
+    assert outcome.summary["best_step"] < outcome.summary["steps"], "the toy no longer tells"
+    folder = context.folder / "model"
+    written = load_encoder(folder, context.profile, context.recipe.encoder, "cpu")
+    dev = read_held_out(context.inputs["prep"].folder, "dev")
+    assert dev is not None
+    assert ndcg(dev, rankings(dev, written.encode, 10)) == outcome.summary["dev_ndcg_at_10"]
 
 
 def test_sentence_transformers_loads_the_best_weights(undisturbed, tiny_base):

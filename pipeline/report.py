@@ -81,8 +81,9 @@ def _title(run: Run, variant: str, rehearsal: bool) -> str:
     return (
         f"# Rehearsal report of {name}\n\n"
         "This is a rehearsal: a small model on a CPU, and unless an endpoint wrote them,\n"
-        "questions cut mechanically from the text. It shows that the chain works here; its\n"
-        "numbers say nothing about what a real model gains on your documents."
+        "questions cut mechanically from the text, whose words BM25 finds by their spelling. It\n"
+        "shows that the chain works here; its numbers say nothing about what a real model gains\n"
+        "on your documents."
     )
 
 
@@ -151,7 +152,7 @@ def _metrics(result: SetResult) -> str:
         "| metric | base | fine-tuned | difference (95 % interval) | BM25 |",
         "|---|---|---|---|---|",
     ]
-    for name in result.systems["base"]:
+    for name in sorted(result.systems["base"], key=_metric_order):
         difference = result.difference[name]
         cells = (
             _metric_name(name),
@@ -184,7 +185,7 @@ def _served(each: Mapping[str, Any]) -> str:
     lines += [
         f"| {_metric_name(row['metric'])} | {row['stored']:.4f} | {row['served']:.4f} | "
         f"{row['difference']:+.4f} | {row['tolerance']:g} | {row['state']} |"
-        for row in each["rows"]
+        for row in sorted(each["rows"], key=lambda row: _metric_order(row["metric"]))
     ]
     drift = "; ".join(
         f"{what} cosine mean {cosines['mean']:.6f}, least {cosines['min']:.6f}"
@@ -192,6 +193,11 @@ def _served(each: Mapping[str, Any]) -> str:
     )
     flipped = ", ".join(each["flipped"]) or "none"
     return "\n".join([*lines, "", f"Vector drift: {drift}.", f"Flipped queries: {flipped}."])
+
+
+def _metric_order(name: str) -> tuple[int, int]:
+    measure, _, k = name.partition("@")
+    return [*_MEASURES, measure].index(measure), int(k)
 
 
 def _metric_name(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline.errors import BadInput
 from pipeline.prep.records import TrainingExample
+from pipeline.texts import normalised
 
 Tokenize = Callable[[Sequence[str], Literal["query", "passage"]], list[list[int]]]
 
@@ -70,12 +70,6 @@ class TrainingSet:
     passages: TokenStore
     rows: tuple[Row, ...]
     known: tuple[frozenset[int], ...]
-
-
-def normalised(text: str) -> str:
-    """The form under which two texts count as identical: compatible characters, case
-    and white space made one."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def read_training_set(

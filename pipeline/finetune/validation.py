@@ -8,15 +8,16 @@ what is left out, so its figure is an upper bound; it serves to choose the best 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pytrec_eval
 
-from pipeline.beir import EvalSet
+from pipeline.beir import EvalSet, Ranking
+from pipeline.metrics import evaluate, mean_metrics
+from pipeline.rankings import rank_vectors
 
 CUTOFF = 10
 """The rank at which nDCG is cut."""
@@ -29,8 +30,6 @@ POOL_DEPTH = 20
 
 Vectors = npt.NDArray[np.float32]
 Embed = Callable[[Sequence[str], Literal["query", "passage"]], Vectors]
-
-_QUERIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def prepare(dev: EvalSet, embed_base: Embed) -> Validation:
     score = ndcg(dev, ranked)
     if len(dev.passages) <= WHOLE_UP_TO:
         return Validation(dev, score, pooled=False)
-    pool = {passage for ranking in ranked.values() for passage in ranking}
+    pool = {passage for ranking in ranked.values() for passage, _ in ranking}
     pool.update(passage for relevant in dev.qrels.values() for passage in relevant)
     passages = {key: text for key, text in dev.passages.items() if key in pool}
     return Validation(EvalSet(dev.queries, passages, dev.qrels), score, pooled=True)
@@ -65,31 +64,14 @@ def score(validation: Validation, embed: Embed) -> float:
     return ndcg(validation.dev, rankings(validation.dev, embed, CUTOFF))
 
 
-def rankings(dev: EvalSet, embed: Embed, depth: int) -> dict[str, dict[str, float]]:
-    """The best `depth` passages of every query with their scores, by exact search.
-
-    Equal scores are ordered by passage id, the greater first, as trec_eval does.
-    """
-    # Sorted so that a stable sort by score alone breaks ties the right way.
-    keys = sorted(dev.passages, reverse=True)
-    passages = embed([dev.passages[key] for key in keys], "passage")
+def rankings(dev: EvalSet, embed: Embed, depth: int) -> dict[str, Ranking]:
+    """The best `depth` passages of every query, by exact search."""
+    passages = embed(list(dev.passages.values()), "passage")
     queries = embed(list(dev.queries.values()), "query")
-    names = list(dev.queries)
-    ranked: dict[str, dict[str, float]] = {}
-    for start in range(0, len(names), _QUERIES_AT_ONCE):
-        similarity = queries[start : start + _QUERIES_AT_ONCE] @ passages.T
-        best = np.argsort(-similarity, axis=1, kind="stable")[:, :depth]
-        for name, scores, row in zip(names[start:], similarity, best, strict=False):
-            ranked[name] = {keys[column]: float(scores[column]) for column in row}
-    return ranked
+    ranked = rank_vectors(queries, passages, list(dev.passages), depth)
+    return dict(zip(dev.queries, ranked, strict=True))
 
 
-def ndcg(dev: EvalSet, ranked: dict[str, dict[str, float]]) -> float:
-    """Mean nDCG@10 over the dev queries, by trec_eval."""
-    measure = f"ndcg_cut_{CUTOFF}"
-    evaluator = pytrec_eval.RelevanceEvaluator(
-        {query: dict(relevant) for query, relevant in dev.qrels.items()},
-        {f"ndcg_cut.{CUTOFF}"},
-    )
-    found = evaluator.evaluate(ranked)
-    return float(np.mean([found[query][measure] for query in dev.queries]))
+def ndcg(dev: EvalSet, ranked: Mapping[str, Ranking]) -> float:
+    """Mean nDCG@10 over the dev queries."""
+    return mean_metrics(evaluate(dev.qrels, ranked, (CUTOFF,)))[f"ndcg@{CUTOFF}"]

@@ -7,7 +7,6 @@ the query simply has fewer negatives, and says why.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from pipeline.prep.search import SCORE_DECIMALS, ExactSearch, Hits, Vectors, scores_of
 from pipeline.recipe import PrepSettings
+from pipeline.texts import normalised
 
 _QUERIES_A_CALL = 256
 _DEEPER = 8
@@ -64,11 +64,6 @@ class Mined:
     negatives: tuple[tuple[str, float], ...]
     positive_scores: tuple[float, ...]
     shortfall: str
-
-
-def normalised(text: str) -> str:
-    """A text as it is compared: compatible characters, case and white space made one."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def ceiling(lowest: float, percentage: float) -> float:

@@ -16,12 +16,13 @@ from pipeline.corpus.records import Passage, Role, read_passages
 from pipeline.encoder import Kind, load_encoder
 from pipeline.errors import BadInput
 from pipeline.prep.automodel import AUTOMODEL_FILES, write_automodel
-from pipeline.prep.mining import Mined, Pool, Wanted, mine, normalised
+from pipeline.prep.mining import Mined, Pool, Wanted, mine
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
 from pipeline.prep.search import Vectors
 from pipeline.profiles import weights_folder
 from pipeline.review.kept import load_kept
 from pipeline.sdg.records import Sample
+from pipeline.texts import normalised
 from pipeline.weights import weights_digest
 
 FEW_TRAINING_ROWS = 100

@@ -17,12 +17,12 @@ from pipeline.corpus.pydoc_source import MODULES, render_module
 from pipeline.corpus.records import Document, Passage
 from pipeline.corpus.text import document_id, normalise
 from pipeline.corpus.tokens import Counter, profile_counter
-from pipeline.prep.mining import normalised
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
 from pipeline.recipe import CorpusSettings
 from pipeline.sdg.offline import OfflineWriter
 from pipeline.sdg.plan import plan
 from pipeline.sdg.writer import Draft
+from pipeline.texts import normalised
 
 LONG_CHARACTERS = 850
 """180 to 256 tokens of this text: a training passage that nearly fills the rehearsal's model."""

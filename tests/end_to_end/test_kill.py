@@ -10,7 +10,7 @@ from commandline import RESULTS, Cli
 
 from pipeline.locks import holder_of, is_held
 
-ARGUMENTS = ("rehearse", "--documents", "6", "--set", "finetune.epochs=2")
+ARGUMENTS = ("rehearse", "--documents", "6")
 RUN = "rehearsal-python-docs-6"
 STAGES = (*RESULTS, "deploy", "verify")
 

@@ -32,6 +32,8 @@ def test_an_interrupted_write_leaves_the_old_content_and_no_rubbish(tmp_path):
 def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / ".file.txt.x1.part").write_text("ha")
+    (tmp_path / "deep" / ".model.part").mkdir()
+    (tmp_path / "deep" / ".model.part" / ".weights.x2.part").write_text("ha")
     (tmp_path / "deep" / "file.part").write_text("mine")
     sweep(tmp_path)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file.part"]

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.prep.mining import Pool, Wanted, ceiling, mine, normalised
+from pipeline.prep.mining import Pool, Wanted, ceiling, mine
 from pipeline.prep.search import scores_of
 from pipeline.recipe import PrepSettings
+from pipeline.texts import normalised
 
 COARSE = st.sampled_from([-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0])
 

@@ -27,6 +27,7 @@ from typing import Any
 from pipeline.context import Context, Outcome
 from pipeline.errors import (
     BadInput,
+    Busy,
     Cancelled,
     Failure,
     Interruption,
@@ -198,6 +199,7 @@ def _attempt(
         device = _admit(profile, job.stage, journal, held, nvml)
         context = _context(job, recipe, profile, cache, device, journal, requests)
         outcome = importlib.import_module(job.stage.entry).execute(context)
+        _require_unchanged(job, cache)
         _finish(job, recipe, outcome, started)
     except Interruption as error:
         kind = "cancelled" if isinstance(error, Cancelled) else "terminated"
@@ -293,6 +295,29 @@ def _finish(job: Job, recipe: Recipe, outcome: Outcome, started: float) -> None:
         },
     )
     job.run.set_current(job.stage.name, job.variant, identity.fingerprint)
+
+
+_CHANGE_MEANWHILE = ("source", "kept", "sets")
+"""Inputs that people change while a stage reads them: documents, decisions, eval sets."""
+
+
+def _require_unchanged(job: Job, cache: Path) -> None:
+    """What was read has to be what the result will be known by.
+
+    Raises:
+        Busy: an input changed since the worker planned its work.
+    """
+    before = job.status.identity
+    after = plan_job(job.run, job.variant, job.stage.name, job.options, cache).status.identity
+    if before is None or after is None:
+        return
+    for name in _CHANGE_MEANWHILE:
+        if before.inputs.get(name) != after.inputs.get(name):
+            raise Busy(
+                f"{name} changed while {job.stage.name} was reading it.",
+                safe="Everything finished before is kept; this attempt is not counted.",
+                next_step="Run the same command again: it starts from what is there now.",
+            )
 
 
 def _versions() -> dict[str, str]:

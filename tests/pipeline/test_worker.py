@@ -143,6 +143,14 @@ def test_a_secret_in_an_error_never_reaches_the_journal(run, monkeypatch, docume
     assert "nvapi-very-secret" not in (job.folder / "journal.jsonl").read_text()
 
 
+def test_a_document_that_changes_while_it_is_read_makes_no_result(run, documents):
+    job = job_of(run)
+    (documents / "0.md").write_text("# Another\n\n" + WORDS * 20)
+    assert execute(job, cache_home()) == Busy.exit_code
+    assert not (job.folder / "done.json").exists()
+    assert execute(job_of(run), cache_home()) == 0
+
+
 def test_the_current_result_follows_a_recipe_that_goes_back(run):
     first = job_of(run)
     execute(first, cache_home())

@@ -16,7 +16,7 @@ import torch
 
 from pipeline.finetune.randomness import TorchState
 
-CPU_ACTIVATION_BYTES = 1 << 30
+CPU_ACTIVATION_BYTES = 3 << 30
 """Activations kept on a CPU; a constant, so that the same inputs give the same bits."""
 
 GPU_ACTIVATION_SHARE = 0.5

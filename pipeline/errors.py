@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class Failure(Exception):
     """A failure with its three sentences and the exit code that the README lists.
@@ -79,3 +81,28 @@ class Cancelled(Interruption):
 
 class Terminated(Interruption):
     """SIGTERM reached the worker: checkpoint, then leave."""
+
+
+def as_failure(error: Exception) -> Failure:
+    """Any exception as the three sentences that a user can act on."""
+    if isinstance(error, Failure):
+        return error
+    safe = "Finished results, replies and decisions are untouched; partial work is kept."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SystemRefusal(
+            f"The disk is full: {error}.",
+            safe=safe,
+            next_step="Free some space (`embedsmith prune`), then run the same command again.",
+        )
+    if isinstance(error, PermissionError):
+        return SystemRefusal(
+            f"No permission: {error}.",
+            safe=safe,
+            next_step="Correct the permissions, then run the same command again.",
+        )
+    return StageFailure(
+        f"An unexpected {type(error).__name__}: {error}",
+        safe=safe,
+        next_step="The worker's log beside the results has the details; run the same command "
+        "again, and report it if it comes back.",
+    )

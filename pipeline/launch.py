@@ -73,9 +73,8 @@ class LocalLauncher:
         """
         command = [sys.executable, "-P", "-m", "pipeline.worker", "--stage", stage]
         if variant:
-            command += ["--variant", variant]
-        for name, value in options.items():
-            command += ["--option", f"{name}={value}"]
+            command.append(f"--variant={variant}")
+        command += [f"--option={name}={value}" for name, value in options.items()]
         log = run.path / stage / LOG_NAME
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:

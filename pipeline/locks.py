@@ -53,7 +53,7 @@ class Lock:
             Busy: somebody else holds it; the message names host, pid and start time.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open(self._path)
         until = time.monotonic() + patience
         while not _try(descriptor):
             if time.monotonic() > until:
@@ -61,8 +61,9 @@ class Lock:
                 raise self._busy()
             time.sleep(_LOOK_SECONDS / 4)
         holder = Holder(socket.gethostname(), os.getpid(), round(time.time(), 3))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+        with suppress(OSError):  # another user's file, locked all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
         self._descriptor = descriptor
 
     def beat(self) -> None:
@@ -105,6 +106,16 @@ class Lock:
         )
 
 
+def _open(path: Path) -> int:
+    """Open a lock file, another user's for reading: that is enough to lock it."""
+    with suppress(FileNotFoundError):
+        try:
+            return os.open(path, os.O_RDWR)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
 def _try(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,7 +135,9 @@ def holder_of(path: Path) -> Holder | None:
 def is_held(path: Path) -> bool:
     """Whether some process holds the lock now."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return True
     except OSError:
         return False
     try:
@@ -139,4 +152,6 @@ def is_held(path: Path) -> bool:
 def gpu_lock(uuid: str) -> Lock:
     """The lock of one GPU, by UUID, for every user and run of this machine."""
     name = f"embedsmith-{uuid.replace('/', '-')}.lock"
-    return Lock(Path(tempfile.gettempdir()) / name, f"GPU {uuid}")
+    # One folder for all users, whatever their TMPDIR is.
+    folder = Path("/tmp")
+    return Lock((folder if folder.is_dir() else Path(tempfile.gettempdir())) / name, f"GPU {uuid}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.deploy.services import list_services
 from pipeline.errors import Failure
 from pipeline.files import folder_size
-from pipeline.locks import is_held
+from pipeline.locks import Lock, is_held
 from pipeline.run import Run, cache_home
 from pipeline.stage import STAGES, folder_of, status_of_run
 
@@ -37,7 +37,8 @@ def prunable(run: Run) -> list[Prunable]:
     a worker is writing.
     """
     kept = set(_wanted_folders(run, ("", *run.variants())))
-    served = {service.export for service in list_services(run) if service.alive()}
+    # A record stands until its service is stopped, whether or not it answers just now.
+    served = {service.export for service in list_services(run)}
     entries = []
     for stage in STAGES:
         if stage.name == "deploy":
@@ -54,7 +55,16 @@ def prunable(run: Run) -> list[Prunable]:
 
 
 def remove(entry: Prunable) -> None:
-    """Remove a result. `done.json` goes first, so that a half-removed one counts as none."""
+    """Remove a result. `done.json` goes first, so that a half-removed one counts as none.
+
+    Raises:
+        Busy: a worker has taken it in the meantime.
+    """
+    with Lock(entry.folder / "lock", f"{entry.folder}"):
+        _remove(entry)
+
+
+def _remove(entry: Prunable) -> None:
     (entry.folder / "done.json").unlink(missing_ok=True)
     shutil.rmtree(entry.folder)
 

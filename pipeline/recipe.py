@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -364,6 +365,9 @@ _AT_LEAST: dict[str, float] = {
     "sdg.complexity_min": 1,
     "sdg.hops_min": 1,
     "sdg.threshold": 0,
+    "sdg.temperature": 0,
+    "sdg.top_p": 0,
+    "seed": 0,
     "sdg.concurrency": 1,
     "sdg.timeout_seconds": 1,
     "encoder.query_tokens": 8,
@@ -435,7 +439,7 @@ def _refused(name: str, value: object, wanted: str, where: str) -> BadRecipe:
 
 def _unknown(name: str, known: Mapping[str, Any], where: str) -> BadRecipe:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {nearest[0]}?" if nearest else "`embedsmith show --settings` lists all."
+    hint = f"Did you mean {nearest[0]}?" if nearest else "`embedsmith show RUN --recipe` lists all."
     return BadRecipe(
         f"{where}: there is no setting {name}.", safe="Nothing was changed.", next_step=hint
     )
@@ -464,10 +468,15 @@ def _typed(name: str, value: Any, where: str) -> Any:
 
 
 def _scalar(name: str, value: Any, wanted: type, where: str) -> Any:
+    given: Any = value
     if wanted is float and type(value) is int:
         return float(value)
     if wanted is str and type(value) in (int, float):
         return str(value)
     if type(value) is not wanted:
         raise _refused(name, value, f"of type {wanted.__name__}", where)
+    if wanted is float and not math.isfinite(given):
+        raise _refused(name, value, "a finite number", where)
+    if name.endswith("_url") and "@" in given.partition("//")[2].partition("/")[0]:
+        raise _refused(name, "...", "without user name and password; keys go by variable", where)
     return value

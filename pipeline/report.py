@@ -34,8 +34,14 @@ class Report:
     verdict: str
 
 
-def build_report(run: Run, variant: str) -> Report:
-    """Tell what the current results of a run say; stages that were not made are left out."""
+def build_report(run: Run, variant: str, measured: Mapping[str, Any] | None = None) -> Report:
+    """Tell what the current results of a run say; stages that were not made are left out.
+
+    Args:
+        run: the run.
+        variant: the variant's name, or empty.
+        measured: a verification to tell of instead of the current one.
+    """
     recipe = run.recipe(variant)
     profile = find_profile(recipe.profile)
     results = {
@@ -45,6 +51,7 @@ def build_report(run: Run, variant: str) -> Report:
     }
     metrics = read_eval(results["eval"].folder) if "eval" in results else EvalResult(())
     verification = dict(results["verify"].summary) if "verify" in results else {}
+    verification = dict(measured or verification)
     services = [service for service in list_services(run) if service.alive()]
     blocks = [
         _title(run, variant, profile.rehearsal),

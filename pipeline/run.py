@@ -14,6 +14,7 @@ import platformdirs
 from pipeline.errors import BadInput, BadRecipe
 from pipeline.files import read_json, write_json
 from pipeline.journal import read_journal
+from pipeline.locks import Lock
 from pipeline.profiles import Profile, base_recipe, find_profile
 from pipeline.recipe import Overrides, Recipe, apply, flatten, read_overrides, write_overrides
 
@@ -107,7 +108,12 @@ class Run:
         return self.path / "report.md"
 
     def variant_path(self, variant: str) -> Path:
-        """The overlay of a variant."""
+        """The overlay of a variant.
+
+        Raises:
+            BadRecipe: the name is none that a variant may have.
+        """
+        check_name(variant, "variant")
         return self.path / "variants" / f"{variant}.toml"
 
     def service_path(self, name: str) -> Path:
@@ -137,7 +143,7 @@ class Run:
                 )
             overlay = read_overrides(path)
             recipe = apply(recipe, overlay, str(path))
-            _same_kind(profile, find_profile(recipe.profile), path)
+            require_kind(profile, find_profile(recipe.profile), str(path))
         return recipe
 
     def variants(self) -> tuple[str, ...]:
@@ -175,24 +181,62 @@ class Run:
 
     def current(self, stage: str, variant: str = "") -> Result | None:
         """The result that the recipe meant when the stage last ended."""
-        path = self.path / stage / "current.json"
-        if not path.is_file():
-            return None
-        fingerprint = read_json(path)["current"].get(variant)
+        fingerprint = _current(self.path / stage / "current.json").get(variant)
         return self.result(stage, fingerprint) if fingerprint else None
 
     def set_current(self, stage: str, variant: str, fingerprint: str) -> None:
         """Say which result the recipe means now."""
         path = self.path / stage / "current.json"
-        current = read_json(path)["current"] if path.is_file() else {}
-        if current.get(variant) != fingerprint:
-            write_json(path, {"format": FORMAT, "current": current | {variant: fingerprint}})
+        if _current(path).get(variant) == fingerprint:
+            return
+        # Workers of two variants may end at the same time.
+        with Lock(path.with_suffix(".lock"), f"{path}").held(patience=10.0):
+            current = _current(path) | {variant: fingerprint}
+            write_json(path, {"format": FORMAT, "current": current})
 
     def attempts(self, stage: str) -> Iterator[Path]:
         """The folders of a stage's results, finished or not."""
         folder = self.path / stage
         if folder.is_dir():
             yield from sorted(p.parent for p in folder.glob("*/journal.jsonl"))
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_SERVICE_NAMES = frozenset({"local", "nim"})
+"""What the run's own services are called; a variant's service has the variant's name."""
+
+
+def check_name(name: str, what: str) -> None:
+    """Whether a run or variant may have this name, which becomes a folder or a file.
+
+    Raises:
+        BadRecipe: it may not.
+    """
+    if _NAME.fullmatch(name) and not (what == "variant" and name in _SERVICE_NAMES):
+        return
+    raise BadRecipe(
+        f"{name!r} can't be the name of a {what}.",
+        safe="Nothing was changed.",
+        next_step="Use letters, digits, dots, hyphens and underscores, at most 64 of them, "
+        "beginning with a letter or digit"
+        + ("; local and nim are taken." if what == "variant" else "."),
+    )
+
+
+def _current(path: Path) -> dict[str, str]:
+    """The fingerprints of `current.json` by variant; empty while there is none."""
+    if not path.is_file():
+        return {}
+    document = read_json(path)
+    current = document.get("current") if isinstance(document, dict) else None
+    if not isinstance(current, dict) or document.get("format") != FORMAT:
+        raise BadInput(
+            f"{path} is damaged, or of a format that this version doesn't know.",
+            safe="Nothing was changed; the results beside it are whole.",
+            next_step="Remove the file and run the same command again: it finds the results.",
+        )
+    return current
 
 
 def create_run(path: Path, profile: Profile, overrides: Overrides, where: str) -> Run:
@@ -202,6 +246,7 @@ def create_run(path: Path, profile: Profile, overrides: Overrides, where: str) -
         BadRecipe: a setting is unknown or out of range; nothing is made then.
     """
     recipe = apply(base_recipe(profile), overrides, where)
+    require_kind(profile, find_profile(recipe.profile), where)
     write_overrides(path / "recipe.toml", flatten(recipe))
     return Run(path)
 
@@ -213,21 +258,33 @@ def change_recipe(run: Run, overrides: Overrides, where: str, variant: str = "")
         BadRecipe: a setting is unknown or out of range, or the profile would turn a rehearsal
             into something else; nothing is written then.
     """
-    if not overrides and (not variant or run.variant_path(variant).is_file()):
-        return
-    recipe = run.recipe()
-    profile = find_profile(recipe.profile)
+    changed = changed_recipe(run, overrides, where, variant)
     if not variant:
-        changed = apply(recipe, overrides, where)
-        _same_kind(profile, find_profile(changed.profile), run.recipe_path)
-        if changed != recipe:
+        if changed != run.recipe():
             write_overrides(run.recipe_path, flatten(changed))
         return
     path = run.variant_path(variant)
-    overlay = (read_overrides(path) if path.is_file() else {}) | dict(overrides)
-    changed = apply(recipe, overlay, where)
-    _same_kind(profile, find_profile(changed.profile), path)
-    write_overrides(path, overlay)
+    if overrides or not path.is_file():
+        write_overrides(path, _overlay(path) | dict(overrides))
+
+
+def changed_recipe(run: Run, overrides: Overrides, where: str, variant: str = "") -> Recipe:
+    """What the recipe would be with some settings changed; nothing is written.
+
+    Raises:
+        BadRecipe: as `change_recipe`.
+    """
+    recipe = run.recipe()
+    profile = find_profile(recipe.profile)
+    if variant:
+        overrides = _overlay(run.variant_path(variant)) | dict(overrides)
+    changed = apply(recipe, overrides, where)
+    require_kind(profile, find_profile(changed.profile), where)
+    return changed
+
+
+def _overlay(path: Path) -> dict[str, Any]:
+    return read_overrides(path) if path.is_file() else {}
 
 
 def list_runs(root: Path) -> list[Run]:
@@ -263,7 +320,12 @@ def last_activity(run: Run) -> float:
     return events[-1].time if events else run.recipe_path.stat().st_mtime
 
 
-def _same_kind(before: Profile, after: Profile, where: Path) -> None:
+def require_kind(before: Profile, after: Profile, where: str) -> None:
+    """Refuse to turn a rehearsal into a gated run, or the other way round.
+
+    Raises:
+        BadRecipe: the profiles are of different kinds.
+    """
     if before.rehearsal != after.rehearsal:
         raise BadRecipe(
             f"{where}: a rehearsal stays a rehearsal, and a gated profile stays gated.",

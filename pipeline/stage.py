@@ -7,11 +7,13 @@ digests of its inputs. `NOT_IDENTITY` is the one table of settings that are left
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pipeline.corpus.source import open_source
+from pipeline.deploy.records import ServiceRecord
 from pipeline.deploy.services import find_service
 from pipeline.errors import BadInput
 from pipeline.eval.sets import eval_sets_digest
@@ -197,7 +199,11 @@ def settings_of(stage: Stage, recipe: Recipe) -> dict[str, Any]:
 
 
 def status_of_run(
-    run: Run, variant: str, cache: Path, options: Mapping[str, str] | None = None
+    run: Run,
+    variant: str,
+    cache: Path,
+    options: Mapping[str, str] | None = None,
+    recipe: Recipe | None = None,
 ) -> tuple[Status, ...]:
     """Where every stage of a run stands, in order.
 
@@ -207,13 +213,14 @@ def status_of_run(
         cache: the machine's cache folder, for remembered file hashes.
         options: what one call asks for beyond the recipe: `url` verifies another endpoint,
             `again` makes verification measure once more.
+        recipe: another recipe than the one on the disk, to see what it would make stale.
 
     Raises:
         BadRecipe: the recipe cannot be understood.
         BadInput: the corpus's source is gone and no corpus was made yet.
         MissingPart: the base weights are not on this machine.
     """
-    recipe = run.recipe(variant)
+    recipe = recipe or run.recipe(variant)
     setting = _Setting(run, variant, recipe, find_profile(recipe.profile), cache, options or {})
     statuses: dict[str, Status] = {}
     for stage in STAGES:
@@ -254,6 +261,8 @@ def _status(setting: _Setting, stage: Stage, earlier: Mapping[str, Status]) -> S
             return Status(stage, "done", f"kept as made: {error.happened}", None, last)
         raise
     identity = Identity(stage.name, stage.version, settings_of(stage, recipe), inputs)
+    if stage.name == "verify" and last and not setting.options:
+        identity = _measured_again(identity, last)
     return _result_status(run, stage, identity, last)
 
 
@@ -275,6 +284,17 @@ def _other_inputs(
         instance = service.instance if service else ""
         inputs["service"] = options.get("url", instance) + options.get("again", "")
     return inputs
+
+
+def _measured_again(identity: Identity, last: Result) -> Identity:
+    """The identity of the last verification, if it was of the same instance and nothing else
+    changed: it is a newer measurement than the first."""
+    made = read_json(last.folder / "done.json")["identity"]
+    service = str(made["inputs"].get("service", ""))
+    if service.partition("@")[0] != identity.inputs["service"]:
+        return identity
+    again = replace(identity, inputs={**identity.inputs, "service": service})
+    return again if again.fingerprint == last.fingerprint else identity
 
 
 def service_name(variant: str, recipe: Recipe) -> str:
@@ -334,6 +354,16 @@ def _difference(last: Result, identity: Identity) -> str:
     return f"{' and '.join(changed)} changed" if changed else "changed"
 
 
+def _other_address(record: ServiceRecord, recipe: Recipe) -> str:
+    """Which setting the service was not started with, in words; empty for none."""
+    address = urlsplit(record.url)
+    if record.target != recipe.deploy.target:
+        return f"deploy.target is {recipe.deploy.target}"
+    if recipe.deploy.port not in (0, address.port):
+        return f"deploy.port is {recipe.deploy.port}"
+    return ""
+
+
 def _deploy_status(run: Run, variant: str, stage: Stage, recipe: Recipe, export: str) -> Status:
     """A service is probed, never fingerprinted: it runs and serves this export, or not."""
     name = service_name(variant, recipe)
@@ -345,6 +375,8 @@ def _deploy_status(run: Run, variant: str, stage: Stage, recipe: Recipe, export:
         return Status(stage, "new", "no service was started", None, None)
     if not service.alive():
         return Status(stage, "stale", f"{service.url} no longer answers", None, None)
+    if changed := _other_address(service.record, recipe):
+        return Status(stage, "stale", f"{service.url} answers, but {changed}", None, None)
     if service.export != export:
         return Status(stage, "stale", f"{service.url} serves an older export", None, None)
     return Status(stage, "done", f"{service.url} answers", None, None)

@@ -8,7 +8,6 @@ A hang-up means nothing to it; SIGTERM means: checkpoint, then leave.
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import json
 import os
@@ -31,9 +30,8 @@ from pipeline.errors import (
     Cancelled,
     Failure,
     Interruption,
-    StageFailure,
-    SystemRefusal,
     Terminated,
+    as_failure,
 )
 from pipeline.files import (
     canonical_json,
@@ -51,7 +49,7 @@ from pipeline.recipe import Recipe
 from pipeline.requests import Requests
 from pipeline.run import FORMAT, Result, Run, cache_home
 from pipeline.secrets import redact
-from pipeline.stage import STAGE_NAMES, Stage, Status, adopt, folder_of, status_of_run
+from pipeline.stage import STAGE_NAMES, Identity, Stage, Status, adopt, folder_of, status_of_run
 
 HEARTBEAT_SECONDS = 5.0
 """How often a worker shows that it is alive."""
@@ -101,6 +99,7 @@ class Job:
         run: the run folder.
         variant: the variant's name, or empty.
         status: the stage and what its result will be made from.
+        recipe: the settings, variant applied, as they were when the job was planned.
         inputs: the results of the stages that it needs.
         options: what this call asked for beyond the recipe.
     """
@@ -108,6 +107,7 @@ class Job:
     run: Run
     variant: str
     status: Status
+    recipe: Recipe
     inputs: Mapping[str, Result]
     options: Mapping[str, str]
 
@@ -128,7 +128,8 @@ def plan_job(run: Run, variant: str, stage: str, options: Mapping[str, str], cac
     Raises:
         BadInput: an earlier stage has to run first.
     """
-    statuses = status_of_run(run, variant, cache, options)
+    recipe = run.recipe(variant)
+    statuses = status_of_run(run, variant, cache, options, recipe)
     status = statuses[STAGE_NAMES.index(stage)]
     if status.identity is None and status.state not in ("done", "running") and stage != "deploy":
         raise _not_yet(stage, status.reason)
@@ -136,7 +137,7 @@ def plan_job(run: Run, variant: str, stage: str, options: Mapping[str, str], cac
         raise _not_yet(stage, status.reason)
     results = {earlier.stage.name: earlier.result for earlier in statuses}
     inputs = {name: result for name in status.stage.needs if (result := results[name])}
-    return Job(run, variant, status, inputs, options)
+    return Job(run, variant, status, recipe, inputs, options)
 
 
 def _not_yet(stage: str, reason: str) -> BadInput:
@@ -167,10 +168,10 @@ def execute(job: Job, cache: Path, nvml: Nvml | None = None) -> int:
         if (job.folder / "done.json").is_file():
             return 0
         held.enter_context(_heartbeat(lock))
-        sweep(job.folder)
         journal = JournalWriter(job.folder / "journal.jsonl")
         held.callback(journal.close)
         requests = Requests(job.folder / "requests.jsonl", journal)
+        sweep(job.folder)
         signal.signal(signal.SIGTERM, lambda *_: requests.terminate())
         return _attempt(job, cache, journal, requests, nvml, held)
 
@@ -185,37 +186,31 @@ def _attempt(
 ) -> int:
     started = time.time()
     about = {"stage": job.stage.name, "variant": job.variant, "result": job.folder.name}
-    recipe = job.run.recipe(job.variant)
+    recipe = job.recipe
     profile = find_profile(recipe.profile)
-    journal.write(
-        "started",
-        **about,
-        pid=os.getpid(),
-        host=socket.gethostname(),
-        rehearsal=profile.rehearsal,
-    )
-    _note(job.run, "started", about)
+    where = {"pid": os.getpid(), "host": socket.gethostname(), "rehearsal": profile.rehearsal}
     try:
+        journal.write("started", **about, **where)
+        _note(job.run, "started", about)
         device = _admit(profile, job.stage, journal, held, nvml)
         context = _context(job, recipe, profile, cache, device, journal, requests)
         outcome = importlib.import_module(job.stage.entry).execute(context)
-        _require_unchanged(job, cache)
-        _finish(job, recipe, outcome, started)
+        now = _require_unchanged(job, cache)
+        _finish(job, outcome, started)
+        # A recipe that moved on meanwhile means another result by now; a probe of some other
+        # endpoint says nothing of this run's own.
+        if now and job.status.identity == now and "url" not in job.options:
+            job.run.set_current(job.stage.name, job.variant, now.fingerprint)
     except Interruption as error:
         kind = "cancelled" if isinstance(error, Cancelled) else "terminated"
         return _end(job, journal, about, kind, INTERRUPTED_EXIT, {"safe": "What was done is kept."})
     except Exception as error:
-        traceback.print_exception(_redacted(error), file=sys.stderr)
+        sys.stderr.write(_clean("".join(traceback.format_exception(error)), recipe))
         failure = as_failure(error)
-        said = {
-            "happened": redact(failure.happened, os.environ),
-            "safe": failure.safe,
-            "next": redact(failure.next_step, os.environ),
-            "exit_code": failure.exit_code,
-        }
-        return _end(job, journal, about, "failed", failure.exit_code, said)
+        return _end(job, journal, about, "failed", failure.exit_code, _sentences(failure, recipe))
     seconds = round(time.time() - started, 3)
-    said = {"summary": dict(outcome.summary), "seconds": seconds, "partial": outcome.partial}
+    summary = json.loads(_clean(json.dumps(dict(outcome.summary)), recipe))
+    said = {"summary": summary, "seconds": seconds, "partial": outcome.partial}
     return _end(job, journal, about, "finished", 0, said)
 
 
@@ -259,8 +254,8 @@ def _context(
     )
 
 
-def _finish(job: Job, recipe: Recipe, outcome: Outcome, started: float) -> None:
-    """Write `done.json`, the last file of a result, and say that it is the current one."""
+def _finish(job: Job, outcome: Outcome, started: float) -> None:
+    """Write `done.json`, the last file of a result."""
     identity = job.status.identity
     if identity is None:
         return
@@ -286,7 +281,7 @@ def _finish(job: Job, recipe: Recipe, outcome: Outcome, started: float) -> None:
             "digest": digest_value(outputs),
             "origin": "imported" if outcome.imported else "made",
             "partial": outcome.partial,
-            "rehearsal": find_profile(recipe.profile).rehearsal,
+            "rehearsal": find_profile(job.recipe.profile).rehearsal,
             "summary": dict(outcome.summary),
             "started": round(started, 3),
             "finished": round(time.time(), 3),
@@ -294,15 +289,30 @@ def _finish(job: Job, recipe: Recipe, outcome: Outcome, started: float) -> None:
             "versions": _versions(),
         },
     )
-    job.run.set_current(job.stage.name, job.variant, identity.fingerprint)
+
+
+def _sentences(failure: Failure, recipe: Recipe | None = None) -> dict[str, Any]:
+    return {
+        "happened": _clean(failure.happened, recipe),
+        "safe": failure.safe,
+        "next": _clean(failure.next_step, recipe),
+        "exit_code": failure.exit_code,
+    }
+
+
+def _clean(text: str, recipe: Recipe | None) -> str:
+    return redact(text, os.environ, (recipe.sdg.key_variable,) if recipe else ())
 
 
 _CHANGE_MEANWHILE = ("source", "kept", "sets")
 """Inputs that people change while a stage reads them: documents, decisions, eval sets."""
 
 
-def _require_unchanged(job: Job, cache: Path) -> None:
+def _require_unchanged(job: Job, cache: Path) -> Identity | None:
     """What was read has to be what the result will be known by.
+
+    Returns:
+        What a worker that started now would make.
 
     Raises:
         Busy: an input changed since the worker planned its work.
@@ -310,7 +320,7 @@ def _require_unchanged(job: Job, cache: Path) -> None:
     before = job.status.identity
     after = plan_job(job.run, job.variant, job.stage.name, job.options, cache).status.identity
     if before is None or after is None:
-        return
+        return after
     for name in _CHANGE_MEANWHILE:
         if before.inputs.get(name) != after.inputs.get(name):
             raise Busy(
@@ -318,6 +328,7 @@ def _require_unchanged(job: Job, cache: Path) -> None:
                 safe="Everything finished before is kept; this attempt is not counted.",
                 next_step="Run the same command again: it starts from what is there now.",
             )
+    return after
 
 
 def _versions() -> dict[str, str]:
@@ -369,39 +380,6 @@ def _heartbeat(lock: Lock) -> Iterator[None]:
         thread.join()
 
 
-def as_failure(error: Exception) -> Failure:
-    """Any exception as the three sentences that a user can act on."""
-    if isinstance(error, Failure):
-        return error
-    safe = "Finished results, replies and decisions are untouched; partial work is kept."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SystemRefusal(
-            f"The disk is full: {error}.",
-            safe=safe,
-            next_step="Free some space (`embedsmith prune`), then run the same command again.",
-        )
-    if isinstance(error, PermissionError):
-        return SystemRefusal(
-            f"No permission: {error}.",
-            safe=safe,
-            next_step="Correct the permissions, then run the same command again.",
-        )
-    return StageFailure(
-        f"An unexpected {type(error).__name__}: {error}",
-        safe=safe,
-        next_step="The worker's log beside the results has the details; run the same command "
-        "again, and report it if it comes back.",
-    )
-
-
-def _redacted(error: Exception) -> Exception:
-    """The error with known secrets taken out of its message."""
-    error.args = tuple(
-        redact(arg, os.environ) if isinstance(arg, str) else arg for arg in error.args
-    )
-    return error
-
-
 def _reap_group() -> None:
     """End whatever this worker started in its own process group."""
     if os.getpgid(0) == os.getpid():
@@ -423,15 +401,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         job = plan_job(Run(Path.cwd()), parsed.variant, parsed.stage, options, cache_home())
         return execute(job, cache_home())
-    except Failure as failure:
-        # Nothing holds the journal for us, so the log has the last word.
-        said = {
-            "happened": failure.happened,
-            "safe": failure.safe,
-            "next": failure.next_step,
-            "exit_code": failure.exit_code,
-        }
-        sys.stderr.write(json.dumps({"type": "failed", **said}) + "\n")
+    except (Failure, OSError, RuntimeError, UnicodeError) as error:
+        # No journal is held now, so the log has the last word.
+        failure = as_failure(error)
+        sys.stderr.write(json.dumps({"type": "failed", **_sentences(failure)}) + "\n")
         return failure.exit_code
     except Terminated:
         return INTERRUPTED_EXIT

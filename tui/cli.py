@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.errors import Failure
+from pipeline.errors import Failure, as_failure
 from tui.output import Output, make_output
 
 STAGES = ("corpus", "sdg", "prep", "finetune", "eval", "export", "deploy", "verify")
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = make_output(parsed.json)
     try:
         return _command(parsed.command)(parsed, output)
-    except Failure as failure:
+    except (Failure, OSError, RuntimeError, UnicodeError) as error:
+        failure = as_failure(error)
         output.failure(failure)
         return failure.exit_code
     except KeyboardInterrupt:

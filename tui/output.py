@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import IO, Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from pipeline.errors import Failure
 from pipeline.journal import Event
@@ -40,20 +40,23 @@ class Output(Protocol):
 class _Quiet:
     """Writes that survive a terminal that has gone away."""
 
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream: IO[str] | None = stream
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: TextIO | None = stream
 
     def line(self, text: str) -> None:
         if self._stream is None:
             return
+        encoding = self._stream.encoding or "utf-8"
+        # What the terminal's encoding lacks is spelled out; it ends nothing.
+        line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
         try:
-            self._stream.write(printable(text) + "\n")
+            self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            # The line was dropped; the work goes on.
+            # The terminal is gone; the work goes on, and the exit must not fail on flushing.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             self._stream = None
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def printable(text: str) -> str:
@@ -68,7 +71,7 @@ def printable(text: str) -> str:
 class PlainOutput:
     """Plain lines, for pipes, logs and dumb terminals."""
 
-    def __init__(self, stream: IO[str], errors: IO[str], clock: Callable[[], float]) -> None:
+    def __init__(self, stream: TextIO, errors: TextIO, clock: Callable[[], float]) -> None:
         self._lines = _Quiet(stream)
         self._errors = _Quiet(errors)
         self._clock = clock
@@ -116,7 +119,7 @@ class PlainOutput:
 class JsonOutput:
     """JSON lines on standard output, for programs."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._lines = _Quiet(stream)
 
     def say(self, text: str = "") -> None:
@@ -124,7 +127,8 @@ class JsonOutput:
 
     def record(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Print one object."""
-        self._lines.line(json.dumps({"type": kind, **fields}, ensure_ascii=True, default=str))
+        row = {"type": kind, **fields}
+        self._lines.line(json.dumps(row, ensure_ascii=True, allow_nan=False, default=str))
 
     def event(self, stage: str, event: Event) -> None:
         """Print the event with its stage."""
@@ -150,7 +154,7 @@ class JsonOutput:
 class LiveOutput(PlainOutput):
     """Plain lines above one live line with a bar and an ETA, on a terminal."""
 
-    def __init__(self, stream: IO[str], errors: IO[str], clock: Callable[[], float]) -> None:
+    def __init__(self, stream: TextIO, errors: TextIO, clock: Callable[[], float]) -> None:
         super().__init__(stream, errors, clock)
         self._stream = stream
         self._drawn = 0.0
@@ -171,7 +175,10 @@ class LiveOutput(PlainOutput):
         if now - self._drawn < 0.1 and self._view.done < self._view.total:
             return
         self._drawn = now
-        width = max(20, os.get_terminal_size(self._stream.fileno()).columns) - 1
+        try:
+            width = max(20, os.get_terminal_size(self._stream.fileno()).columns) - 1
+        except (OSError, ValueError):
+            return  # the terminal is gone
         line = f"{stage:<9}{bar(self._view)} {progress_line(self._view)}"
         self._raw(f"\r\x1b[2K{line[:width]}")
         self._showing = True

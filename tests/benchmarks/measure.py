@@ -58,6 +58,11 @@ class Settings:
         """Training rows, those of the warm-up included."""
         return self.batch * (self.steps + 1)
 
+    @property
+    def first_step(self) -> Settings:
+        """The same, but for one training step alone."""
+        return replace(self, steps=0)
+
     def recipe(self) -> Recipe:
         """The rehearsal's recipe, trained for one epoch at a rate that both sides can follow."""
         recipe = base_recipe(find_profile(REHEARSAL_PROFILE))
@@ -215,6 +220,13 @@ def _call(module: str, function: str, arguments: Sequence[Any]) -> Any:
 
 def _peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_A_UNIT / 1e6
+
+
+def without_dropout(model: Any) -> None:
+    """Let a torch model compute in training as it does outside of it."""
+    for module in model.modules():
+        if type(module).__name__ == "Dropout":
+            module.p = 0.0
 
 
 def pin(threads: int) -> None:

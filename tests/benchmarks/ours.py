@@ -16,6 +16,7 @@ from measure import (
     Settings,
     Stopwatch,
     Training,
+    without_dropout,
 )
 from texts import Example, Question
 
@@ -112,10 +113,12 @@ def mine_negatives(
     return chosen, watch.lap()
 
 
-def train_steps(examples: Sequence[Example], settings: Settings) -> Training:
+def train_steps(examples: Sequence[Example], settings: Settings, dropout: bool) -> Training:
     """Train the base model for one epoch."""
     recipe = settings.recipe()
     encoder = _load(settings)
+    if not dropout:
+        without_dropout(encoder.model)
     texts = {text: text for one in examples for text in (one.positive, *one.negatives)}
     rows = [
         TrainingExample(

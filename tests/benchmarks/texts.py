@@ -13,7 +13,7 @@ from itertools import islice
 
 from pipeline.corpus.blocks import markdown_blocks
 from pipeline.corpus.passages import cut_passages, passage_id
-from pipeline.corpus.pydoc_source import MODULES, render_module
+from pipeline.corpus.pydoc_source import MODULES, render_modules
 from pipeline.corpus.records import Document, Passage
 from pipeline.corpus.text import document_id, normalise
 from pipeline.corpus.tokens import Counter, profile_counter
@@ -113,15 +113,14 @@ def make_texts(passages: int, seed: int) -> Texts:
     counter = profile_counter(recipe.corpus.tokenizer)
     documents: list[Document] = []
     kept: dict[str, Passage] = {}
-    for module in random.Random(seed).sample(MODULES, len(MODULES)):
-        if len(kept) >= passages:
-            break
-        rendering = render_module(module)
+    for rendering in render_modules(random.Random(seed).sample(MODULES, len(MODULES))):
         if rendering.reason:
             continue
-        documents.append(_document(module, normalise(rendering.text)))
+        documents.append(_document(rendering.module, normalise(rendering.text)))
         for passage in _passages(documents[-1], recipe.corpus, counter):
             kept.setdefault(normalised(passage.text), passage)
+        if len(kept) >= passages:
+            break
     if len(kept) < passages:
         raise ValueError(f"the standard library has only {len(kept)} passages")
     cut = list(kept.values())

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from measure import WARM_UP_TEXTS, Answers, Cost, Settings, Stopwatch, Training
+from measure import WARM_UP_TEXTS, Answers, Cost, Settings, Stopwatch, Training, without_dropout
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -86,10 +86,12 @@ def mine_negatives(
     return chosen, watch.lap()
 
 
-def train_steps(examples: Sequence[Example], settings: Settings) -> Training:
+def train_steps(examples: Sequence[Example], settings: Settings, dropout: bool) -> Training:
     """Train the base model for one epoch over the rows, in the order given."""
     finetune = settings.recipe().finetune
     model = _load(settings)
+    if not dropout:
+        without_dropout(model)
     columns = {
         "anchor": [one.question for one in examples],
         "positive": [one.positive for one in examples],

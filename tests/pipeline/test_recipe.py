@@ -65,6 +65,9 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name():
     [
         ("finetune.epochs", 0),
         ("finetune.epochs", 1.5),
+        ("finetune.learning_rate", float("nan")),
+        ("finetune.learning_rate", float("inf")),
+        ("sdg.base_url", "https://me:secret@host/v1"),
         ("finetune.epochs", True),
         ("finetune.schedule", "square"),
         ("sdg.threshold", 11),

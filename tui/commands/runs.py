@@ -34,8 +34,9 @@ def runs_command(arguments: Namespace, output: Output) -> int:
         output.say("or see the product work with `embedsmith rehearse`.")
     for run in sorted(runs, key=last_activity, reverse=True):
         working = [folder.parent.name for folder in working_folders(run)]
-        services = [service.name for service in list_services(run) if service.alive()]
+        services: list[str] = []
         try:
+            services = [service.name for service in list_services(run) if service.alive()]
             recipe = run.recipe()
             kind = "rehearsal" if find_profile(recipe.profile).rehearsal else recipe.profile
             made = [name for name in STAGE_NAMES if run.current(name)]
@@ -148,6 +149,9 @@ def prune_command(arguments: Namespace, output: Output) -> int:
     runs = [find_run(home(), arguments.run)] if arguments.run else list_runs(home())
     total = 0
     for run in runs:
+        if working_folders(run):
+            output.say(f"{run.name}: a stage is running; nothing of it is removed now.")
+            continue
         for entry in prunable(run):
             total += entry.size
             path = entry.folder.relative_to(run.path)

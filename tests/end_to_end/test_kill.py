@@ -10,7 +10,7 @@ from commandline import RESULTS, Cli
 
 from pipeline.locks import holder_of, is_held
 
-ARGUMENTS = ("rehearse", "--documents", "6")
+ARGUMENTS = ("rehearse", "--documents", "6", "--set", "sdg.questions_per_document=2")
 RUN = "rehearsal-python-docs-6"
 STAGES = (*RESULTS, "deploy", "verify")
 

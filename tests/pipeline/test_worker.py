@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from documents import WORDS, write_documents
 from fake_nvml import FakeNvml, h200, t4
 
 from pipeline.errors import Busy, SystemRefusal
@@ -19,16 +20,10 @@ from pipeline.run import cache_home, change_recipe, create_run
 from pipeline.stage import folder_of, status_of_run
 from pipeline.worker import as_failure, execute, plan_job
 
-WORDS = "The valve regulates the flow of the coolant through the outer ring of the reactor. "
-
 
 @pytest.fixture
 def documents(tmp_path):
-    folder = tmp_path / "documents"
-    folder.mkdir()
-    for number in range(6):
-        (folder / f"{number}.md").write_text(f"# Part {number}\n\n" + f"Item {number}. {WORDS}" * 9)
-    return folder
+    return write_documents(tmp_path / "documents")
 
 
 @pytest.fixture

@@ -138,6 +138,9 @@ class Handler(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
+KEY = "nvapi-0123456789abcdef"
+"""What the tests' NGC_API_KEY holds; it must stand in no argument."""
+
 
 class FakeDocker:
     """Sets the executable up, says how it behaves, and tells what it was asked."""

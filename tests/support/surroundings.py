@@ -29,15 +29,16 @@ class Recorder:
 
 
 class Control:
-    """Nobody asks anything, until an exception is given."""
+    """Nobody asks anything, until an exception is given: it comes at the poll after `polls`."""
 
     finish_asked = False
 
-    def __init__(self, error=None):
-        self.error = error
+    def __init__(self, error=None, polls=0):
+        self.error, self.polls = error, polls
 
     def poll(self):
-        if self.error:
+        self.polls -= 1
+        if self.error and self.polls < 0:
             raise self.error
 
 

@@ -7,10 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from commandline import Cli
+from documents import write_documents
 
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
-
-WORDS = "The valve regulates the flow of the coolant through the outer ring of the reactor. "
 
 
 @pytest.fixture
@@ -20,11 +19,7 @@ def cli(tmp_path):
 
 @pytest.fixture
 def documents(tmp_path):
-    folder = tmp_path / "documents"
-    folder.mkdir()
-    for number in range(6):
-        (folder / f"{number}.md").write_text(f"# Part {number}\n\n" + f"Item {number}. {WORDS}" * 9)
-    return folder
+    return write_documents(tmp_path / "documents")
 
 
 def refused(cli, code, *arguments):

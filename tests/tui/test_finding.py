@@ -2,21 +2,12 @@
 
 import pytest
 from commandline import Cli
-
-WORDS = "The valve regulates the flow of the coolant through the outer ring of the reactor. "
+from documents import write_documents
 
 
 @pytest.fixture
 def cli(tmp_path):
     return Cli(tmp_path / "home")
-
-
-def documents(folder):
-    folder.mkdir(parents=True)
-    for number in range(3):
-        text = f"# Part {number}\n\n" + f"{folder.parent.name} item {number}. {WORDS}" * 9
-        (folder / f"{number}.md").write_text(text)
-    return folder
 
 
 def runs(cli):
@@ -27,13 +18,13 @@ def test_two_folders_of_one_name_are_two_runs_and_each_is_found_again(cli, tmp_p
     for owner in ("a", "b", "b", "a", "b"):
         folder = tmp_path / owner / "docs"
         if not folder.exists():
-            documents(folder)
+            write_documents(folder)
         cli("rehearse", folder, "--to", "corpus")
     assert runs(cli) == ["rehearsal-docs", "rehearsal-docs-2"]
 
 
 def test_a_dry_run_makes_and_changes_nothing(cli, tmp_path):
-    folder = documents(tmp_path / "a" / "docs")
+    folder = write_documents(tmp_path / "a" / "docs")
     assert "would run" in cli("rehearse", folder, "--dry-run").out
     assert runs(cli) == []
     cli("rehearse", folder, "--to", "corpus")
@@ -48,9 +39,9 @@ def test_a_dry_run_makes_and_changes_nothing(cli, tmp_path):
 
 
 def test_a_damaged_run_stops_no_other(cli, tmp_path):
-    cli("rehearse", documents(tmp_path / "a" / "docs"), "--to", "corpus")
+    cli("rehearse", write_documents(tmp_path / "a" / "docs"), "--to", "corpus")
     (cli.run_folder("rehearsal-docs") / "recipe.toml").write_text("[[[")
-    cli("rehearse", documents(tmp_path / "b" / "others"), "--to", "corpus")
+    cli("rehearse", write_documents(tmp_path / "b" / "others"), "--to", "corpus")
     out = cli("runs").out
     assert "rehearsal-others" in out
     assert "rehearsal-docs" in out
@@ -58,27 +49,27 @@ def test_a_damaged_run_stops_no_other(cli, tmp_path):
 
 @pytest.mark.parametrize("name", ["a/b", "../x", "-x", "local", ""])
 def test_a_variant_is_a_name_and_no_path(cli, tmp_path, name):
-    cli("rehearse", documents(tmp_path / "a" / "docs"), "--to", "corpus")
+    cli("rehearse", write_documents(tmp_path / "a" / "docs"), "--to", "corpus")
     code = 0 if not name else 5
     cli("run", "rehearsal-docs", f"--variant={name}", "--to", "corpus", code=code)
     assert not list(cli.home.rglob("x.toml"))
 
 
 def test_a_new_rehearsal_can_not_be_made_on_a_gated_profile(cli, tmp_path):
-    folder = documents(tmp_path / "a" / "docs")
+    folder = write_documents(tmp_path / "a" / "docs")
     profile = "profile=nvidia/llama-nemotron-embed-1b-v2"
     cli("rehearse", folder, "--set", profile, code=5)
     assert runs(cli) == []
 
 
 def test_runs_never_lie_inside_their_documents(cli, tmp_path):
-    folder = documents(tmp_path / "a" / "docs")
+    folder = write_documents(tmp_path / "a" / "docs")
     err = cli("rehearse", folder, "--home", folder / "runs", code=4).err
     assert "inside the documents" in err
 
 
 def test_a_home_that_can_not_be_written_is_said(cli, tmp_path):
-    folder = documents(tmp_path / "a" / "docs")
+    folder = write_documents(tmp_path / "a" / "docs")
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     err = cli("rehearse", folder, "--home", blocked, code=1).err

@@ -10,8 +10,7 @@ import time
 
 import pytest
 from commandline import COMMAND, Cli
-
-WORDS = "The valve regulates the flow of the coolant through the outer ring of the reactor. "
+from documents import WORDS
 
 
 @pytest.fixture

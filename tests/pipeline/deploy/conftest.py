@@ -8,11 +8,13 @@ from collections import ChainMap
 from dataclasses import replace
 
 import pytest
+from fake_docker import KEY, FakeDocker
 from openai import DefaultHttpxClient, OpenAI
 from surroundings import Control, Recorder, finished, save_finetuned
 
 from pipeline.beir import EvalSet, write_beir
 from pipeline.context import Context
+from pipeline.deploy.docker import Docker
 from pipeline.deploy.services import list_services, stop_service
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile, weights_folder
 from pipeline.recipe import EncoderSettings, apply
@@ -228,3 +230,15 @@ def client_for():
     yield make
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def fake(tmp_path):
+    fake = FakeDocker(tmp_path / "bin")
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def docker(fake):
+    return Docker({"PATH": f"{fake.folder}:{os.environ['PATH']}", "NGC_API_KEY": KEY})

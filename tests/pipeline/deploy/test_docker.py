@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from fake_docker import FakeDocker
+from fake_docker import KEY
 
 from pipeline.deploy.docker import (
     LOG_LINES,
@@ -20,20 +20,6 @@ from pipeline.deploy.docker import (
     stop_container,
 )
 from pipeline.errors import Busy, MissingPart, StageFailure, SystemRefusal, Terminated
-
-KEY = "nvapi-0123456789abcdef"
-
-
-@pytest.fixture
-def fake(tmp_path):
-    fake = FakeDocker(tmp_path / "bin")
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def docker(fake):
-    return Docker({"PATH": f"{fake.folder}:{os.environ['PATH']}", "NGC_API_KEY": KEY})
 
 
 def test_docker_on_the_path_with_its_runtime_is_ready(docker, fake):

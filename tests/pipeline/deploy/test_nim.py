@@ -1,6 +1,5 @@
 """The NIM path: the command as a pure function, the start against a real executable."""
 
-import os
 import socket
 import threading
 import time
@@ -8,7 +7,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from fake_docker import FakeDocker
+from fake_docker import KEY
 
 from pipeline.deploy.docker import LOG_LINES, RUN_LABEL, Docker, shown
 from pipeline.deploy.nim import choose_port, require_ready, start_nim
@@ -25,22 +24,9 @@ from pipeline.errors import (
 )
 from pipeline.profiles import find_profile
 
-KEY = "nvapi-0123456789abcdef"
 LLAMA = "nvidia/llama-nemotron-embed-1b-v2"
 NEMOTRON = "nvidia/Nemotron-3-Embed-1B-BF16"
 GPU = "GPU-5d5ff4dc-ee1b-6c7f-1b1e-1f0a5e8e0a11"
-
-
-@pytest.fixture
-def fake(tmp_path):
-    fake = FakeDocker(tmp_path / "bin")
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def docker(fake):
-    return Docker({"PATH": f"{fake.folder}:{os.environ['PATH']}", "NGC_API_KEY": KEY})
 
 
 @pytest.fixture

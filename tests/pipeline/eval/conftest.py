@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from surroundings import Control, Recorder
 
 from pipeline.beir import EvalSet, write_beir
 from pipeline.context import Context
@@ -10,43 +11,6 @@ from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile, weig
 from pipeline.run import Result, Run
 
 _SUBJECTS = ("volcano", "bakery", "violin", "harbour", "glacier", "library", "orchard", "tunnel")
-
-
-class Recorder:
-    """A stage's events, kept in memory."""
-
-    def __init__(self):
-        self.steps, self.logs, self.artifacts = [], [], []
-
-    def progress(self, done, total, what):
-        self.steps.append((done, total, what))
-
-    def metric(self, **values):
-        raise AssertionError("eval writes no metric events")
-
-    def log(self, message, *, level="info"):
-        self.logs.append((level, message))
-
-    def artifact(self, path, what):
-        self.artifacts.append(path)
-
-    def resumed(self, **where):
-        raise AssertionError("eval resumes through the cache alone")
-
-
-class Control:
-    """Nobody asks anything, unless an exception is given for a certain poll."""
-
-    finish_asked = False
-
-    def __init__(self, polls=None, error=None):
-        self.polls, self.error = polls, error
-
-    def poll(self):
-        if self.polls is not None:
-            self.polls -= 1
-            if self.polls < 0:
-                raise self.error
 
 
 @pytest.fixture(scope="session")
@@ -118,4 +82,4 @@ def make_context(tmp_path, finetuned_folder, small_set):
 @pytest.fixture(scope="session")
 def interrupting_control():
     """A control that raises at its n-th poll."""
-    return Control
+    return lambda polls, error: Control(error, polls)

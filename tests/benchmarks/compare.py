@@ -296,7 +296,7 @@ def as_markdown(rows: Sequence[Row], machine: Mapping[str, Any], settings: Setti
 def _figure(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:

@@ -92,3 +92,19 @@ def test_leaving_the_command_leaves_the_worker_at_work(cli):
     out = cli(*ARGUMENTS, "--to", "corpus").out
     assert "corpus" in out
     assert cli.done(RUN, "corpus")["summary"]["documents"] == 6
+
+
+def test_stop_ends_a_stage_that_then_goes_on(cli):
+    process = cli.start(*ARGUMENTS, "--to", "prep")
+    while lock_of(cli, "prep") is None:
+        assert process.poll() is None
+        time.sleep(0.005)
+    out = cli("stop", RUN).out
+    assert "prep: ended" in out
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "prep: cancelled" in said
+    shown = cli("show", RUN, "--json").lines
+    assert next(s["state"] for s in shown if s.get("stage") == "prep") == "stopped"
+    cli(*ARGUMENTS, "--to", "prep")
+    assert cli.done(RUN, "prep")["summary"]["examples"] > 0

@@ -112,7 +112,8 @@ def warnings_of(corpus: Corpus, lost: int, settings: CorpusSettings) -> list[str
     documents = len(corpus.documents)
     roles = Tally(document.role for document in corpus.documents)
     groups = Tally(document.group for document in corpus.documents)
-    skipped = sum(entry.status == "skipped" for entry in corpus.report)
+    # What the pilot slice leaves out is a document all the same.
+    skipped = sum(entry.status == "skipped" and not entry.document for entry in corpus.report)
     split = sum("this one stays in" in entry.reason for entry in corpus.report)
     long = sum(passage.tokens > settings.passage_tokens_max for passage in corpus.passages)
     largest = max(groups.values())

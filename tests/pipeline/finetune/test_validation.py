@@ -51,8 +51,8 @@ def test_equal_scores_are_ordered_as_trec_eval_does():
     ranked = rankings(dev, embedder(1), depth=10)
     assert [passage for passage, _ in ranked["q"]] == [f"p-{n:02d}" for n in range(14, 4, -1)]
     assert ndcg(dev, ranked) == 0.0
-    everything = rankings(dev, embedder(1), depth=15)
-    expected, *_ = EvaluateRetrieval.evaluate({"q": {"p-03": 1}}, everything, [10])
+    everything = dict(rankings(dev, embedder(1), depth=15)["q"])
+    expected, *_ = EvaluateRetrieval.evaluate({"q": {"p-03": 1}}, {"q": everything}, [10])
     assert expected["NDCG@10"] == 0.0
 
 

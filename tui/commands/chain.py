@@ -14,7 +14,7 @@ from pipeline.eval.sets import copy_eval_set
 from pipeline.journal import Event
 from pipeline.launch import LocalLauncher
 from pipeline.profiles import find_profile
-from pipeline.report import build_report, write_report
+from pipeline.report import Report, build_report, write_report
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home, slug
 from pipeline.stage import STAGE_NAMES, Status, adopt, status_of_run
 from tui.commands.finding import overrides_of, rehearsal_for, run_for
@@ -136,28 +136,27 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
     if not worked:
         output.say("Nothing was stale: every stage asked for is up to date.")
     measured = last.data["summary"] if last and span[-1] == "verify" else None
-    _report(run, variant, measured, output)
+    report = _report(run, variant, measured, output)
     if worked:
         output.say(f"Took {duration(time.monotonic() - began)}.")
-    return _exit_code(run, span, variant, measured)
+    return _exit_code(report.verdict, span)
 
 
-def _report(run: Run, variant: str, measured: Mapping[str, Any] | None, output: Output) -> None:
+def _report(run: Run, variant: str, measured: Mapping[str, Any] | None, output: Output) -> Report:
     """Keep the run's report, and show it with what was measured just now."""
-    write_report(run, build_report(run, variant))
-    report = build_report(run, variant, measured)
+    kept = build_report(run, variant)
+    write_report(run, kept)
+    report = build_report(run, variant, measured) if measured else kept
     output.say()
     output.say(report.text)
     output.record("report", report.fields)
+    return report
 
 
-def _exit_code(
-    run: Run, span: Sequence[str], variant: str, measured: Mapping[str, Any] | None
-) -> int:
+def _exit_code(verdict: str, span: Sequence[str]) -> int:
     """What verification asks for; 0 for a span without it."""
     if "verify" not in span:
         return 0
-    verdict = build_report(run, variant, measured).verdict
     if verdict == "FAIL":
         return EXIT_FAILED
     return EXIT_INCONCLUSIVE if verdict == "INCONCLUSIVE" and len(span) == 1 else 0

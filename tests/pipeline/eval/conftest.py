@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from surroundings import Control, Recorder
+from surroundings import Control, Recorder, save_finetuned
 
 from pipeline.beir import EvalSet, write_beir
 from pipeline.context import Context
-from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile, weights_folder
+from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
 from pipeline.run import Result, Run
 
 _SUBJECTS = ("volcano", "bakery", "violin", "harbour", "glacier", "library", "orchard", "tunnel")
@@ -28,21 +28,7 @@ def small_set():
 @pytest.fixture(scope="session")
 def finetuned_folder(tmp_path_factory):
     """MiniLM with slightly other weights, saved as finetune saves it."""
-    import torch
-
-    from pipeline.encoder import load_encoder
-
-    # Texts this short gain nothing from threads, and threads wait for each other on a busy machine.
-    torch.set_num_threads(1)
-    profile = find_profile(REHEARSAL_PROFILE)
-    encoder = load_encoder(weights_folder(profile), profile, base_recipe(profile).encoder, "cpu")
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for weight in encoder.model.parameters():
-            weight += 0.01 * torch.randn(weight.shape, generator=generator)
-    folder = tmp_path_factory.mktemp("finetuned")
-    encoder.save(folder / "model", "# A test's model")
-    return folder
+    return save_finetuned(tmp_path_factory.mktemp("finetuned"))
 
 
 @pytest.fixture

@@ -6,7 +6,13 @@ import importlib
 import os
 import signal
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import (
+    SUPPRESS,
+    ArgumentParser,
+    Namespace,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +22,9 @@ from tui.output import Output, make_output
 
 STAGES = ("corpus", "sdg", "prep", "finetune", "eval", "export", "deploy", "verify")
 """The stages in order; a test holds it against `pipeline.stage`."""
+
+REVIEW_ORDERS = ("queue", "document", "score", "flags")
+"""The orders of reading; a test holds them against `pipeline.review.queue`."""
 
 _HELP = {
     "corpus": "read the documents and cut them into passages",
@@ -35,7 +44,9 @@ exit codes: 0 done, 1 a stage or verification failed, 2 wrong usage, 3 refused b
 """
 
 _COMMANDS = {
+    "open": "tui.commands.wizard:wizard_command",
     "check": "tui.commands.check:check_command",
+    "doctor": "tui.commands.doctor:doctor_command",
     "rehearse": "tui.commands.chain:rehearse_command",
     "run": "tui.commands.chain:run_command",
     "review": "tui.commands.review:review_command",
@@ -52,16 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     parser = make_parser()
     parsed = parser.parse_args(arguments)
-    if not parsed.command:
-        parser.print_help()
-        return 0
     if parsed.home:
         os.environ["EMBEDSMITH_HOME"] = str(Path(parsed.home).expanduser().resolve())
     # A line that drops ends the view, not the work.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     output = make_output(parsed.json)
     try:
-        return _command(parsed.command)(parsed, output)
+        return _command(parsed.command or "open")(parsed, output)
     except (Failure, OSError, RuntimeError, UnicodeError) as error:
         failure = as_failure(error)
         output.failure(failure)
@@ -83,7 +91,7 @@ def make_parser() -> ArgumentParser:
     """The whole command line."""
     common = ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="speak JSON lines")
-    common.add_argument("--home", metavar="FOLDER", help="where runs lie")
+    common.add_argument("--home", metavar="FOLDER", default=SUPPRESS, help="where runs lie")
     parser = ArgumentParser(
         prog="embedsmith",
         description="Turn a folder of documents into an embedding model that retrieves them "
@@ -92,19 +100,26 @@ def make_parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=version("embedsmith"))
+    parser.add_argument("--home", metavar="FOLDER", help="where runs lie")
+    _add_window(parser)
+    parser.set_defaults(json=False, run="", variant="")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def add(name: str, text: str, *parents: ArgumentParser) -> ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common, *parents])
 
-    add("check", "show every GPU and check, with verdict and remedy")
+    window = add("open", "open the wizard, as embedsmith without a command does", _variant())
+    window.add_argument("run", metavar="RUN", nargs="?", default="")
+    _add_window(window)
+    check = add("check", "show every GPU and check, with verdict and remedy")
+    check.add_argument("--profile", default="", metavar="NAME", help="check for this base model")
+    doctor = add("doctor", "look at terminal, machine and installation, each with its remedy")
+    doctor.add_argument("--copy", action="store_true", help="copy the report, too")
     _add_chain(add)
     _add_stages(add)
     _add_review(add)
     add("runs", "list the runs")
-    show = add("show", "show where a run stands, and its report", _variant())
-    show.add_argument("run", metavar="RUN")
-    show.add_argument("--recipe", action="store_true", help="print every setting instead")
+    _add_show(add)
     stop = add("stop", "end a running stage or a service")
     stop.add_argument("run", metavar="RUN")
     stop.add_argument("service", metavar="SERVICE", nargs="?", help="a service, by name")
@@ -126,6 +141,21 @@ def make_parser() -> ArgumentParser:
 
 def _check_unused(commands: _SubParsersAction[ArgumentParser]) -> None:
     assert set(commands.choices) == set(_COMMANDS), "every command has a parser and a function"
+
+
+def _add_window(parser: ArgumentParser) -> None:
+    """What the wizard may be told; a subcommand leaves what was said before it."""
+    top = parser.prog == "embedsmith"
+    for option, text in (
+        ("--ascii", "draw with ASCII signs alone"),
+        ("--no-mouse", "leave the mouse to the terminal"),
+    ):
+        parser.add_argument(
+            option, action="store_true", default=False if top else SUPPRESS, help=text
+        )
+    parser.add_argument(
+        "--theme", metavar="NAME", default="" if top else SUPPRESS, help="colours, by name"
+    )
 
 
 def _variant() -> ArgumentParser:
@@ -187,6 +217,7 @@ def _add_review(add: Callable[..., ArgumentParser]) -> None:
         ("accept", "keep these samples"),
         ("reject", "drop these samples"),
         ("clear", "take the decision on these samples back"),
+        ("skip", "mark these samples as seen, without a decision"),
         ("undo", "take the last action back"),
         ("redo", "do it again"),
     ):
@@ -194,6 +225,41 @@ def _add_review(add: Callable[..., ArgumentParser]) -> None:
     action.add_argument("--threshold", type=float, metavar="SCORE", help="move the threshold")
     action.add_argument("--edit", metavar="QUESTION", help="another wording for one sample")
     review.add_argument("--reason", default="", help="why, with --reject")
+    review.add_argument(
+        "--filter",
+        metavar="QUERY",
+        help="list what matches, such as 'score<6.5 -flag:any retry'; with --accept or --reject "
+        "decide on all of it as one action",
+    )
+    review.add_argument(
+        "--order", default="queue", choices=REVIEW_ORDERS, help="of the list; default: queue"
+    )
+    review.add_argument(
+        "--audit", action="store_true", help="show how far the reading is, and what it tells"
+    )
+    review.add_argument("--histogram", action="store_true", help="show how the scores lie")
+    review.add_argument("--dry-run", action="store_true", help="say what would be decided")
+
+
+def _add_show(add: Callable[..., ArgumentParser]) -> None:
+    show = add("show", "show where a run stands, and its report", _variant())
+    show.add_argument("run", metavar="RUN")
+    only = show.add_mutually_exclusive_group()
+    only.add_argument("--recipe", action="store_true", help="print every setting instead")
+    only.add_argument(
+        "--metrics",
+        choices=("markdown", "csv", "json"),
+        help="print the table of metrics instead",
+    )
+    only.add_argument("--misses", action="store_true", help="print what the model misses instead")
+    only.add_argument(
+        "--snippet",
+        choices=("curl", "python", "reindex"),
+        help="print how the endpoint is called instead",
+    )
+    show.add_argument("--eval-set", default="", metavar="NAME", help="of this set, with --misses")
+    show.add_argument("--k", type=_positive, default=10, metavar="K", help="rank, with --misses")
+    show.add_argument("--limit", type=_positive, default=20, metavar="N", help="with --misses")
 
 
 def _positive(text: str) -> int:

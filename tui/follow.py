@@ -45,9 +45,9 @@ def run_stage(
     end = _follow(name, reader, worker, folder, output)
     output.stage_ended(name)
     if end is None and not (worker and worker.exit_code() == 0):
-        raise _without_ending(name, worker)
+        raise without_ending(name, worker)
     if end and end.type == "failed":
-        raise _told(end.data)
+        raise told(end.data)
     return end
 
 
@@ -68,18 +68,24 @@ def _follow(
         time.sleep(_LOOK_SECONDS)
 
 
-def _told(data: Mapping[str, Any]) -> Failure:
+def told(data: Mapping[str, Any]) -> Failure:
     """The failure that a worker wrote down, with its own exit code."""
-    failure = StageFailure(str(data["happened"]), safe=str(data["safe"]), next_step=data["next"])
+    failure = StageFailure(
+        str(data["happened"]),
+        safe=str(data["safe"]),
+        next_step=data["next"],
+        remedy=data.get("remedy"),
+    )
     failure.exit_code = int(data["exit_code"])
     return failure
 
 
-def _without_ending(name: str, worker: Worker | None) -> Failure:
+def without_ending(name: str, worker: Worker | None) -> Failure:
+    """Why a worker left without a word in its journal: its log has the last one."""
     if worker and (code := worker.exit_code()) is not None and code >= 0:
         lines = worker.log.read_text(errors="replace").splitlines() or [""]
         try:
-            return _told(json.loads(lines[-1]))
+            return told(json.loads(lines[-1]))
         except (ValueError, KeyError, TypeError):
             happened = f"The {name} worker ended with code {code}: {lines[-1][:300]}"
     else:

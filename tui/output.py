@@ -147,6 +147,7 @@ class JsonOutput:
                 "safe": failure.safe,
                 "next": failure.next_step,
                 "exit_code": failure.exit_code,
+                "remedy": dict(failure.remedy),
             },
         )
 

@@ -19,6 +19,7 @@ from pipeline.report import build_report
 from pipeline.requests import Request, ask
 from pipeline.run import Run, cache_home, find_run, home, last_activity, list_runs
 from pipeline.stage import STAGE_NAMES, status_of_run
+from tui.commands.measured import show_metrics, show_misses, show_snippet
 from tui.output import Output
 
 STOP_SECONDS = 30.0
@@ -68,6 +69,8 @@ def show_command(arguments: Namespace, output: Output) -> int:
             output.say(f"{name} = {value}")
             output.record("setting", {"name": name, "value": value})
         return 0
+    if _shown_alone(run, arguments, output):
+        return 0
     for status in status_of_run(run, arguments.variant, cache_home()):
         output.say(f"{status.stage.name:<9} {status.state:<9} {status.reason}")
         output.record(
@@ -83,6 +86,20 @@ def show_command(arguments: Namespace, output: Output) -> int:
     output.say(report.text)
     output.record("report", report.fields)
     return 0
+
+
+def _shown_alone(run: Run, arguments: Namespace, output: Output) -> bool:
+    """Print the one thing that was asked for; False when it was everything."""
+    variant = arguments.variant
+    if arguments.metrics:
+        show_metrics(run, variant, arguments.metrics, output)
+    elif arguments.misses:
+        show_misses(run, variant, arguments.eval_set, arguments.k, arguments.limit, output)
+    elif arguments.snippet:
+        show_snippet(run, variant, arguments.snippet, output)
+    else:
+        return False
+    return True
 
 
 def stop_command(arguments: Namespace, output: Output) -> int:

@@ -1,0 +1,254 @@
+"""What all eight steps share: the frame around a step's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize, ScreenResume
+from textual.screen import Screen
+from textual.widget import Widget
+
+from pipeline.journal import Event
+from tui.glyphs import Glyphs
+from tui.keys import bindings, keys_of
+from tui.rows import Row, Span, aligned, row, width_of
+from tui.steps import STEPS, WORDS, Step, StepName, StepState, find_step
+from tui.watch import Job, Snapshot
+from tui.widgets.pane import Pane
+from tui.widgets.prompt import Check, PromptLine
+
+if TYPE_CHECKING:
+    from tui.app import Wizard
+
+RAIL_COLUMNS = 100
+"""From this width on the rail stands at the left; below it is one row."""
+SMALLEST = (60, 16)
+"""Columns and rows below which a note stands in place of the screen."""
+
+
+class StepScreen(Screen[None]):
+    """One step: a header, the rail, the step's own work, a notice, a prompt and the keys.
+
+    A step's screen builds its panes from the snapshot and the jobs of the app and keeps nothing
+    that the run folder doesn't have.
+    """
+
+    STEP: ClassVar[StepName]
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.BINDINGS = [*cls.BINDINGS, *bindings(cls.STEP)]
+
+    @property
+    def wizard(self) -> Wizard:
+        """The app."""
+        return cast("Wizard", self.app)
+
+    @property
+    def step(self) -> Step:
+        """This screen's step."""
+        return find_step(self.STEP)
+
+    @property
+    def glyphs(self) -> Glyphs:
+        """Unicode or ASCII signs."""
+        return self.wizard.glyphs
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """Where the run stands; None before one was chosen."""
+        return self.wizard.snapshot
+
+    def compose(self) -> ComposeResult:
+        """The frame; `compose_work` fills it."""
+        yield Pane(self._header_rows, id="header")
+        yield Pane(self._rail_row, id="rail-row")
+        with Horizontal(id="middle"):
+            yield Pane(self._rail_rows, id="rail")
+            with Vertical(id="work"):
+                yield from self.compose_work()
+        yield Pane(self._notice_rows, id="notice")
+        yield PromptLine()
+        yield Pane(self._key_rows, id="keys")
+        yield Pane(self._too_small_rows, id="too-small")
+
+    def compose_work(self) -> Iterable[Widget]:
+        """The step's own panes."""
+        return ()
+
+    def refresh_work(self) -> None:
+        """Build the step's panes again: the snapshot, a job or a setting changed."""
+        for pane in self.query("#work Pane").results(Pane):
+            pane.update()
+
+    def job_changed(self, job: Job, events: Sequence[Event]) -> None:
+        """A worker of this step said something; twice a second at most."""
+        self.refresh_work()
+
+    def primary(self) -> str:
+        """What enter does now, in a word or two; empty for nothing."""
+        return ""
+
+    def refresh_frame(self) -> None:
+        """Build header, rail, notice and keys again."""
+        for name in ("header", "rail-row", "rail", "notice", "keys"):
+            self.query_one(f"#{name}", Pane).update()
+
+    def refresh_all(self) -> None:
+        """Build everything again."""
+        self.refresh_frame()
+        self.refresh_work()
+
+    async def ask(self, label: str, value: str = "", **options: Any) -> str | None:
+        """Ask for a value at the foot of the screen, from a worker: see `PromptLine.ask`."""
+        return await self.query_one(PromptLine).ask(label, value, **options)
+
+    async def ask_setting(self, name: str, label: str) -> bool:
+        """Ask for a recipe's setting and write it; returns whether it changed.
+
+        Args:
+            name: the setting's dotted name.
+            label: what is asked for.
+        """
+        from pipeline.recipe import flatten
+
+        snapshot = self.snapshot
+        if snapshot is None:
+            return False
+        value = flatten(snapshot.recipe)[name]
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        check: Check = lambda text: self.wizard.check_setting(name, text)  # noqa: E731
+        text = await self.ask(label, shown, check=check)
+        return text is not None and self.wizard.change_setting(name, text)
+
+    def on_mount(self) -> None:
+        """Classes for the size, before the first frame."""
+        self._classify(self.app.size.width, self.app.size.height)
+
+    def on_resize(self, event: Resize) -> None:
+        """Another size may want another layout."""
+        self._classify(event.size.width, event.size.height)
+
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        """Back on this step: show what became of it."""
+        self.refresh_all()
+
+    def _classify(self, columns: int, lines: int) -> None:
+        self.set_class(columns < SMALLEST[0] or lines < SMALLEST[1], "-tiny")
+        self.set_class(columns >= RAIL_COLUMNS, "-wide")
+        self.set_class(lines >= 30, "-tall")
+
+    def _header_rows(self, width: int, _height: int) -> list[Row]:
+        wizard = self.wizard
+        snapshot = self.snapshot
+        name = snapshot.run.name if snapshot else "no run yet"
+        left = [Span(" embedsmith ", "title"), Span(" "), Span(name, "strong")]
+        if snapshot and snapshot.variant:
+            left.append(Span(f" / {snapshot.variant}", "strong"))
+        if wizard.rehearsing:
+            left += [Span("  "), Span("REHEARSAL", "warn")]
+        return [aligned(row(*left), row((wizard.activity() + " ", "muted")), width)]
+
+    def _rail_row(self, width: int, _height: int) -> list[Row]:
+        """The rail in one row: names where they fit, else glyphs, this step by its name."""
+        states = self.wizard.states()
+        for all_names in (True, False):
+            spans: list[Span] = []
+            for number, step in enumerate(STEPS, start=1):
+                state = states[step.name]
+                here = step.name == self.STEP
+                title = step.title if here or all_names else ""
+                text = f"{number}{_glyph(self.glyphs, state)}{title}"
+                spans += [Span(text, "accent" if here else _tone(state)), Span(" ")]
+            word = Span(f" {WORDS[states[self.STEP]]}", "muted")
+            if width_of((*spans, word)) <= width - 1:
+                break
+        return [aligned(row(" ", *spans), row(word, " "), width)]
+
+    def _rail_rows(self, width: int, _height: int) -> list[Row]:
+        states = self.wizard.states()
+        rows: list[Row] = [()]
+        for number, step in enumerate(STEPS, start=1):
+            state = states[step.name]
+            here = step.name == self.STEP
+            mark = self.glyphs.cursor if here else " "
+            left = row(
+                (f"{mark}{number} ", "accent" if here else "muted"),
+                (step.title, "accent" if here else "text"),
+            )
+            right = row((f"{_glyph(self.glyphs, state)} {WORDS[state]:<7}", _tone(state)))
+            rows += [aligned(left, right, width - 1), ()]
+        return rows
+
+    def _notice_rows(self, width: int, _height: int) -> list[Row]:
+        text, tone = self.wizard.notice
+        return [row(" ", (text, tone))]
+
+    def _key_rows(self, width: int, _height: int) -> list[Row]:
+        """As many keys as fit: enter's own word first, the step's, then everywhere's."""
+        first = [("enter", self.primary())] if self.primary() else []
+        entries = [
+            (self.wizard.key_of(key.id), key.label)
+            for key in keys_of(self.STEP)
+            if key.shown and key.action != "go_on" and self.check_action(key.action, ())
+        ]
+        last = [
+            (self.wizard.key_of(key.id), key.label) for key in keys_of("everywhere") if key.shown
+        ]
+        return [footer_row([*first, *entries], last, width)]
+
+    def _too_small_rows(self, width: int, height: int) -> list[Row]:
+        columns, lines = SMALLEST
+        size = self.app.size
+        return [
+            row(("embedsmith", "title")),
+            row(f"Please enlarge to {columns}x{lines}; this is {size.width}x{size.height}."),
+            row(("Running work goes on.", "muted")),
+        ]
+
+
+def footer_row(
+    entries: Sequence[tuple[str, str]], last: Sequence[tuple[str, str]], width: int
+) -> Row:
+    """Keys with their words: those of `last` always, of `entries` as many as fit."""
+
+    def spans(key: str, label: str) -> Row:
+        return row((key, "key"), (f" {label}  ", "muted"))
+
+    end = [spans(*entry) for entry in last]
+    room = width - 1 - sum(width_of(cells) for cells in end)
+    shown: list[Row] = []
+    for cells in (spans(*entry) for entry in entries):
+        if width_of(cells) <= room:
+            shown.append(cells)
+            room -= width_of(cells)
+    return row(" ", *(span for cells in (*shown, *end) for span in cells))
+
+
+def _glyph(glyphs: Glyphs, state: StepState) -> str:
+    return {
+        "done": glyphs.done,
+        "running": glyphs.running,
+        "ready": glyphs.waiting,
+        "stale": glyphs.stale,
+        "failed": glyphs.failed,
+        "stopped": glyphs.stale,
+        "blocked": glyphs.blocked,
+    }[state]
+
+
+def _tone(state: StepState) -> Any:
+    return {
+        "done": "good",
+        "running": "accent",
+        "ready": "text",
+        "stale": "warn",
+        "failed": "bad",
+        "stopped": "warn",
+        "blocked": "muted",
+    }[state]

@@ -1,0 +1,159 @@
+"""What a run folder says, read for a window: its stages, and the journals of its workers.
+
+Nothing here knows Textual. Reading where the stages stand hashes documents and decisions, so
+`read_snapshot` is called in a thread and only when `marks` say that something changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import Failure, as_failure
+from pipeline.journal import ENDINGS, Event, JournalReader
+from pipeline.locks import is_held
+from pipeline.profiles import Profile, find_profile
+from pipeline.recipe import Recipe
+from pipeline.run import Result, Run, cache_home
+from tui.progress import View, fold
+from tui.steps import StageState
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a run stood at one moment.
+
+    Attributes:
+        run: the run.
+        variant: the variant's name, or empty.
+        recipe: its settings.
+        profile: the base model.
+        stages: where every stage stands, by name; empty when that couldn't be read.
+        folders: where each stage's journal, lock and result lie, by name.
+        results: finished results that the recipe means now, by stage.
+        failure: why the stages couldn't be read, or None.
+    """
+
+    run: Run
+    variant: str
+    recipe: Recipe
+    profile: Profile
+    stages: Mapping[str, StageState]
+    folders: Mapping[str, Path]
+    results: Mapping[str, Result]
+    failure: Failure | None = None
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether the run is a rehearsal."""
+        return self.profile.rehearsal
+
+    def state(self, stage: str) -> str:
+        """The state of one stage; `waiting` while it isn't known."""
+        known = self.stages.get(stage)
+        return known.state if known else "waiting"
+
+
+def read_snapshot(run: Run, variant: str = "") -> Snapshot:
+    """Read where a run stands.
+
+    Raises:
+        Failure: the recipe cannot be understood.
+    """
+    # Here: the first frame stands before these have loaded.
+    from pipeline.stage import folder_of, status_of_run
+
+    recipe = run.recipe(variant)
+    profile = find_profile(recipe.profile)
+    try:
+        statuses = status_of_run(run, variant, cache_home())
+    except (Failure, OSError, ValueError) as error:
+        return Snapshot(run, variant, recipe, profile, {}, {}, {}, as_failure(error))
+    return Snapshot(
+        run=run,
+        variant=variant,
+        recipe=recipe,
+        profile=profile,
+        stages={s.stage.name: StageState(s.state, s.reason) for s in statuses},
+        folders={
+            s.stage.name: folder_of(run, variant, s)
+            for s in statuses
+            if s.identity or s.stage.name == "deploy"
+        },
+        results={s.stage.name: s.result for s in statuses if s.state == "done" and s.result},
+    )
+
+
+def marks(run: Run, variant: str = "") -> tuple[object, ...]:
+    """A cheap sign of a run's state: another one means that a snapshot may read otherwise."""
+    paths = [run.recipe_path, run.events_path, run.decisions_path, run.eval_sets_path]
+    if variant:
+        paths.append(run.variant_path(variant))
+    return (*(_mark(path) for path in paths), tuple(working(run)))
+
+
+def working(run: Run) -> list[Path]:
+    """The folders of results that a worker is writing now, in the order of the stages."""
+    return [folder for folder in _attempts(run) if is_held(folder / "lock")]
+
+
+def _attempts(run: Run) -> Sequence[Path]:
+    return sorted(path.parent for path in run.path.glob("*/*/journal.jsonl"))
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return status.st_mtime_ns, status.st_size
+
+
+@dataclass
+class Job:
+    """One stage's journal as a window follows it: everything it said, and how it goes now.
+
+    Attributes:
+        stage: the stage.
+        folder: where its journal lies.
+        events: every event so far, earlier attempts included.
+        view: progress and metrics of the last attempt.
+        ending: how the last attempt ended; None while it goes on, or was killed.
+    """
+
+    stage: str
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+    view: View = field(default_factory=View)
+    ending: Event | None = None
+    paused: bool = False
+
+    def __post_init__(self) -> None:
+        self._reader = JournalReader(self.folder / "journal.jsonl")
+
+    def poll(self) -> list[Event]:
+        """Read on; returns what is new."""
+        new = self._reader.read()
+        for event in new:
+            if event.type == "started":
+                self.view, self.ending, self.paused = View(), None, False
+            elif event.type in ENDINGS:
+                self.ending = event
+            elif event.type in ("paused", "continued"):
+                self.paused = event.type == "paused"
+            self.view = fold(self.view, event)
+        self.events += new
+        return new
+
+    @property
+    def running(self) -> bool:
+        """Whether a worker holds the result now."""
+        return is_held(self.folder / "lock")
+
+    @property
+    def log(self) -> Path:
+        """The worker's log."""
+        from pipeline.launch import LOG_NAME
+
+        return self.folder.parent / LOG_NAME

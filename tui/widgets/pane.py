@@ -1,0 +1,219 @@
+"""Panes of rows: text that a function builds for the width at hand, and a list with a cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import BindingType
+from textual.events import Click, Resize
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.keys import bindings
+from tui.rows import TONES, Row, fit
+
+Build = Callable[[int, int], Sequence[Row]]
+"""Makes the rows of a pane for its width and height in cells."""
+
+_TONE_CLASSES = {f"tone--{tone}" for tone in TONES}
+
+
+class _Rows(ScrollView):
+    """What both panes share: tones become the theme's styles."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = _TONE_CLASSES | {"pane--cursor"}
+
+    def strip_of(self, cells: Row, selected: bool = False) -> Strip:
+        """A row as Textual paints it, in the whole width."""
+        width = self.scrollable_content_region.width
+        cursor = self.get_component_rich_style("pane--cursor") if selected else Style.null()
+        segments = [
+            Segment(text, self.get_component_rich_style(f"tone--{tone}") + cursor)
+            for text, tone in fit(cells, width)
+        ]
+        return Strip(segments, width)
+
+
+class Pane(_Rows, can_focus=False):
+    """Rows that are built again when the width or what they tell of changes."""
+
+    def __init__(self, build: Build | None = None, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._build: Build = build or (lambda _width, _height: ())
+        self._rows: Sequence[Row] = ()
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What is shown."""
+        return self._rows
+
+    def show(self, build: Build) -> None:
+        """Show what another function builds."""
+        self._build = build
+        self.update()
+
+    def update(self) -> None:
+        """Build the rows again; nothing is painted when they are the same."""
+        region = self.scrollable_content_region
+        if not region.width:
+            return
+        rows = list(self._build(region.width, region.height))
+        if rows == self._rows:
+            return
+        self._rows = rows
+        self.virtual_size = Size(region.width, len(rows))
+        self.refresh()
+
+    def on_resize(self, event: Resize) -> None:
+        """Another width breaks lines elsewhere."""
+        self._rows = ()
+        self.update()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the pane."""
+        index = y + self.scroll_offset.y
+        return self.strip_of(self._rows[index] if index < len(self._rows) else ())
+
+    def page(self, pages: int) -> None:
+        """Scroll by so many pages; negative goes up."""
+        self.scroll_relative(y=pages * max(self.size.height - 1, 1), animate=False)
+
+
+class ListPane(_Rows, can_focus=True):
+    """A list of any length with a cursor: rows are built when they come into view."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list[BindingType](bindings("list"))
+
+    class Moved(Message):
+        """The cursor went to another row.
+
+        Attributes:
+            pane: the list.
+            index: the row's number, from 0; -1 in an empty list.
+        """
+
+        def __init__(self, pane: ListPane, index: int) -> None:
+            super().__init__()
+            self.pane = pane
+            self.index = index
+
+        @property
+        def control(self) -> ListPane:
+            """The list, for selectors."""
+            return self.pane
+
+    class Chosen(Moved):
+        """Enter or a click on the row under the cursor."""
+
+    def __init__(
+        self,
+        row_at: Callable[[int, int], Row] | None = None,
+        *,
+        id: str | None = None,  # noqa: A002
+    ) -> None:
+        super().__init__(id=id)
+        self._row_at: Callable[[int, int], Row] = row_at or (lambda _index, _width: ())
+        self._count = 0
+        self._cursor = 0
+
+    @property
+    def cursor(self) -> int:
+        """The selected row, from 0; -1 in an empty list."""
+        return self._cursor if self._count else -1
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self._count
+
+    def show(self, count: int, row_at: Callable[[int, int], Row] | None = None) -> None:
+        """Show another list; the cursor stays where it is, as far as rows are there.
+
+        Args:
+            count: how many rows there are.
+            row_at: makes the row of an index for a width; None keeps the function.
+        """
+        if row_at is not None:
+            self._row_at = row_at
+        if count != self._count:
+            self._count = count
+            self._cursor = max(0, min(self._cursor, count - 1))
+            self.virtual_size = Size(self.scrollable_content_region.width, count)
+        self.refresh()
+
+    def move_to(self, index: int, *, tell: bool = True) -> None:
+        """Put the cursor on a row and bring it into view."""
+        if not self._count:
+            return
+        index = max(0, min(index, self._count - 1))
+        moved = index != self._cursor
+        self._cursor = index
+        self._into_view()
+        self.refresh()
+        if moved and tell:
+            self.post_message(self.Moved(self, index))
+
+    def _into_view(self) -> None:
+        height = max(self.scrollable_content_region.height, 1)
+        top = round(self.scroll_offset.y)
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False, immediate=True, force=True)
+        elif self._cursor >= top + height:
+            self.scroll_to(y=self._cursor - height + 1, animate=False, immediate=True, force=True)
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the list."""
+        index = y + self.scroll_offset.y
+        if index >= self._count:
+            return self.strip_of(())
+        width = self.scrollable_content_region.width
+        return self.strip_of(self._row_at(index, width), selected=index == self._cursor)
+
+    def on_resize(self, event: Resize) -> None:
+        """The cursor stays in view."""
+        self.virtual_size = Size(self.scrollable_content_region.width, self._count)
+        self._into_view()
+
+    def on_click(self, event: Click) -> None:
+        """A click selects; a click on the selected row chooses it."""
+        index = event.y + round(self.scroll_offset.y)
+        if index >= self._count:
+            return
+        if index == self._cursor:
+            self.action_choose()
+        else:
+            self.move_to(index)
+
+    def action_next(self) -> None:
+        """One row down."""
+        self.move_to(self._cursor + 1)
+
+    def action_previous(self) -> None:
+        """One row up."""
+        self.move_to(self._cursor - 1)
+
+    def action_next_page(self) -> None:
+        """A page down."""
+        self.move_to(self._cursor + max(self.size.height - 1, 1))
+
+    def action_previous_page(self) -> None:
+        """A page up."""
+        self.move_to(self._cursor - max(self.size.height - 1, 1))
+
+    def action_first(self) -> None:
+        """The first row."""
+        self.move_to(0)
+
+    def action_last(self) -> None:
+        """The last row."""
+        self.move_to(self._count - 1)
+
+    def action_choose(self) -> None:
+        """Choose the row under the cursor."""
+        if self._count:
+            self.post_message(self.Chosen(self, self._cursor))

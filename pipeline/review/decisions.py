@@ -7,12 +7,12 @@ and across restarts. One action is one undo unit, however many samples it names.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Verdict = Literal["accept", "reject"]
-Kind = Literal["accept", "reject", "edit", "clear", "threshold", "undo", "redo"]
+Kind = Literal["accept", "reject", "edit", "clear", "skip", "threshold", "undo", "redo"]
 Source = Literal["manual", "bulk", "edit"]
 
 REASONS: Mapping[str, str] = {
@@ -25,7 +25,7 @@ REASONS: Mapping[str, str] = {
 }
 """Why a sample is rejected: the word in the log, and its meaning for a person."""
 
-_SAMPLED = frozenset({"accept", "reject", "edit", "clear"})
+_SAMPLED = frozenset({"accept", "reject", "edit", "clear", "skip"})
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Action:
     """One thing that a person did.
 
     Attributes:
-        kind: what was done; an edit counts as accept.
+        kind: what was done. An edit counts as accept; a skip marks what nobody decided as
+            seen; `clear` gives up decision and mark.
         samples: ids of the samples it concerns; empty for threshold, undo and redo.
         reason: a word of `REASONS`, or empty; for reject only.
         question: the new question of an edit; None leaves it as it is.
@@ -92,6 +93,10 @@ class Decision:
     source: Source = "manual"
 
 
+Mark = Decision | Literal["skipped"] | None
+"""What stands about one sample: a decision, that it was seen, or nothing."""
+
+
 @dataclass(frozen=True)
 class ReviewState:
     """Where the decisions stand.
@@ -101,12 +106,14 @@ class ReviewState:
         threshold: the one that was moved to, or None while the recipe's first one holds.
         undo_depth: actions that can be undone.
         redo_depth: undone actions that can be done again.
+        skipped: samples that were seen and left undecided; none of them has a decision.
     """
 
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     threshold: float | None = None
     undo_depth: int = 0
     redo_depth: int = 0
+    skipped: Set[str] = frozenset()
 
 
 def fold(events: Iterable[DecisionEvent]) -> ReviewState:
@@ -127,30 +134,45 @@ def fold(events: Iterable[DecisionEvent]) -> ReviewState:
         else:
             standing.append(event.action)
             undone.clear()
-    decisions: dict[str, Decision] = {}
+    marks: dict[str, Mark] = {}
     threshold: float | None = None
     for action in standing:
         if action.kind == "threshold":
             threshold = action.value
-        else:
-            _apply(action, decisions)
-    return ReviewState(decisions, threshold, len(standing), len(undone))
+        for sample in action.samples:
+            marks[sample] = mark_after(action, marks.get(sample))
+    return ReviewState(
+        decisions={name: mark for name, mark in marks.items() if isinstance(mark, Decision)},
+        threshold=threshold,
+        undo_depth=len(standing),
+        redo_depth=len(undone),
+        skipped=frozenset(name for name, mark in marks.items() if mark == "skipped"),
+    )
 
 
-def _apply(action: Action, decisions: dict[str, Decision]) -> None:
-    for sample in action.samples:
-        if action.kind == "clear":
-            decisions.pop(sample, None)
-            continue
-        before = decisions.get(sample, Decision("accept"))
-        # A later accept or reject keeps an edit's words: only `clear` gives them up.
-        decisions[sample] = Decision(
-            verdict="reject" if action.kind == "reject" else "accept",
-            reason=action.reason,
-            question=before.question if action.question is None else action.question,
-            answer=before.answer if action.answer is None else action.answer,
-            source=action.source,
-        )
+def mark_after(action: Action, before: Mark) -> Mark:
+    """What stands about a sample once an action that names it was done.
+
+    A later accept or reject keeps an edit's words: only `clear` gives them up. A skip never
+    takes a decision back.
+
+    Args:
+        action: an accept, reject, edit, clear or skip.
+        before: what stood until then.
+    """
+    if action.kind == "clear":
+        return None
+    said = before if isinstance(before, Decision) else None
+    if action.kind == "skip":
+        return said or "skipped"
+    edited = said or Decision("accept")
+    return Decision(
+        verdict="reject" if action.kind == "reject" else "accept",
+        reason=action.reason,
+        question=edited.question if action.question is None else action.question,
+        answer=edited.answer if action.answer is None else action.answer,
+        source=action.source,
+    )
 
 
 def _fault(action: Action) -> str:

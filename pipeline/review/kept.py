@@ -10,7 +10,7 @@ from pipeline.files import digest_value
 from pipeline.review.decisions import Decision, ReviewState, fold
 from pipeline.review.log import read_decisions
 from pipeline.run import Run
-from pipeline.sdg.records import Sample, read_samples
+from pipeline.sdg.records import Sample, passes, read_samples
 
 
 def is_kept(sample: Sample, decision: Decision | None, threshold: float) -> bool:
@@ -21,10 +21,21 @@ def is_kept(sample: Sample, decision: Decision | None, threshold: float) -> bool
         decision: what a person said about it, or None.
         threshold: the least score, of 10.
     """
+    return keeps(sample.score, any(flag.blocking for flag in sample.flags), decision, threshold)
+
+
+def keeps(score: float | None, blocking: bool, decision: Decision | None, threshold: float) -> bool:
+    """The rule itself: see `is_kept`.
+
+    Args:
+        score: of 10, or None.
+        blocking: whether a flag blocks the sample.
+        decision: what a person said about it, or None.
+        threshold: the least score, of 10.
+    """
     if decision is not None:
         return decision.verdict == "accept"
-    above = sample.score is None or sample.score >= threshold
-    return above and not any(flag.blocking for flag in sample.flags)
+    return passes(score, blocking, threshold)
 
 
 def kept_samples(

@@ -12,6 +12,8 @@ from pipeline.files import digest_value, read_jsonl
 
 SAMPLES = "samples.jsonl"
 FUNNEL = "funnel.json"
+ARRIVING = "arriving.jsonl"
+"""Samples in the order in which they come, while a worker is at it; see `pipeline.sdg.arrivals`."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,17 @@ class Sample:
     writer: str = ""
 
 
+def passes(score: float | None, blocking: bool, threshold: float) -> bool:
+    """Whether a sample is kept as long as nobody decides otherwise.
+
+    Args:
+        score: of 10; None (an import without one) counts as above the threshold.
+        blocking: whether a flag blocks it.
+        threshold: the least score.
+    """
+    return (score is None or score >= threshold) and not blocking
+
+
 def sample_id(evidence_texts: Iterable[str], question: str) -> str:
     """The id of a sample, so that decisions stay with it whatever else changes."""
     return "q-" + digest_value([sorted(evidence_texts), question])[:16]
@@ -82,10 +95,11 @@ def sample_id(evidence_texts: Iterable[str], question: str) -> str:
 
 def read_samples(folder: Path) -> Iterator[Sample]:
     """The samples of an sdg result, in written order."""
-    return (_sample(row) for row in read_jsonl(folder / SAMPLES))
+    return (to_sample(row) for row in read_jsonl(folder / SAMPLES))
 
 
-def _sample(row: Mapping[str, Any]) -> Sample:
+def to_sample(row: Mapping[str, Any]) -> Sample:
+    """The sample that a line of `samples.jsonl` holds."""
     return Sample(
         **{
             **row,

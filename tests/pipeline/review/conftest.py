@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.review.decisions import Action, DecisionEvent
+from pipeline.review.index import Entry
 from pipeline.sdg.records import Flag, Sample
 
 
@@ -23,6 +24,36 @@ def make_sample():
             role=role,
             score=score,
             flags=flags,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_entry():
+    """A light entry with little to say."""
+
+    def make(name, score=8.0, *, role="train", flags=(), blocking=False, **said):
+        passage = said.pop("passage", f"p-{name}")
+        fields = {
+            "question": f"What is {name}?",
+            "document": f"d-{passage}",
+            "path": "",
+            "hops": 1,
+            "complexity": 0,
+            "kind": "",
+            "place": 0,
+            "offset": 0,
+            "length": 0,
+        }
+        return Entry(
+            id=name,
+            score=score,
+            role=role,
+            flags=tuple(flags) or (("leak",) if blocking else ()),
+            blocking=blocking,
+            passage=passage,
+            **{**fields, **said},
         )
 
     return make

@@ -14,6 +14,7 @@ ACTS = st.one_of(
     st.builds(Action, st.just("accept"), _MANY, source=st.sampled_from(["manual", "bulk"])),
     st.builds(Action, st.just("reject"), _MANY, reason=st.sampled_from(["", *REASONS])),
     st.builds(Action, st.just("clear"), _MANY),
+    st.builds(Action, st.just("skip"), _MANY),
     st.builds(
         Action,
         st.just("edit"),
@@ -33,7 +34,7 @@ def _fold(actions):
 
 
 def _said(state: ReviewState):
-    return dict(state.decisions), state.threshold
+    return dict(state.decisions), state.skipped, state.threshold
 
 
 @given(ANY, ACTS)
@@ -50,7 +51,7 @@ def test_redo_inverts_undo_whatever_went_before(history):
 def test_undoing_everything_leaves_nothing_said_and_redoing_brings_all_back(history):
     before = _fold(history)
     undone = [*history, *[UNDO] * before.undo_depth]
-    assert _said(_fold(undone)) == ({}, None)
+    assert _said(_fold(undone)) == ({}, frozenset(), None)
     assert _said(_fold([*undone, *[REDO] * before.undo_depth])) == _said(before)
 
 
@@ -103,11 +104,28 @@ def test_the_threshold_that_was_moved_last_holds_and_undo_brings_the_one_before(
     assert _fold([*moves, UNDO, UNDO]).threshold is None
 
 
+def test_a_skip_marks_as_seen_what_nobody_decided_and_changes_no_verdict():
+    skip = Action("skip", ("q-a", "q-b"))
+    state = _fold([Action("reject", ("q-a",)), skip])
+    assert state.decisions == {"q-a": Decision("reject")}
+    assert state.skipped == {"q-b"}
+    assert _fold([skip, UNDO]).skipped == frozenset()
+    assert _fold([skip, Action("accept", ("q-b",))]).skipped == {"q-a"}
+    assert _fold([skip, Action("clear", ("q-a",))]).skipped == {"q-b"}
+
+
+@given(ANY)
+def test_nothing_is_both_skipped_and_decided(history):
+    state = _fold(history)
+    assert not state.skipped & state.decisions.keys()
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"kind": "praise", "samples": ("q-a",)},
         {"kind": "accept"},
+        {"kind": "skip"},
         {"kind": "undo", "samples": ("q-a",)},
         {"kind": "accept", "samples": ("q-a",), "reason": "wrong"},
         {"kind": "reject", "samples": ("q-a",), "reason": "no such reason"},

@@ -11,13 +11,14 @@ from pipeline.errors import BadInput, Busy
 from pipeline.locks import Lock
 from pipeline.review import log
 from pipeline.review.decisions import Action, fold
-from pipeline.review.log import append_decision, read_decisions
+from pipeline.review.log import DecisionReader, NewDecisions, append_decision, read_decisions
 
 _EVERY_KIND = (
     Action("accept", ("q-a", "q-b"), source="bulk"),
     Action("reject", ("q-a",), reason="generic"),
     Action("edit", ("q-b",), question="Naïve\u2028question\n?", answer="", source="edit"),
     Action("clear", ("q-a",)),
+    Action("skip", ("q-c",)),
     Action("threshold", value=0.0),
     Action("undo"),
     Action("redo"),
@@ -109,6 +110,69 @@ def test_a_log_that_stays_locked_is_busy_after_a_short_wait(tmp_path, monkeypatc
     with Lock(path.with_suffix(".lock"), "test"), pytest.raises(Busy, match="decision log"):
         append_decision(path, Action("undo"))
     assert not path.exists()
+
+
+def test_a_reader_gives_every_event_once_and_waits_for_a_torn_line(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    reader = DecisionReader(path)
+    assert reader.read() == NewDecisions((), False)
+    first = append_decision(path, Action("accept", ("q-a",)))
+    second = append_decision(path, Action("reject", ("q-b",)))
+    assert reader.read() == NewDecisions((first, second), False)
+    assert reader.read() == NewDecisions((), False)
+    with path.open("ab") as stream:
+        stream.write(b'{"action":"acc')
+    assert reader.read() == NewDecisions((), False)
+    third = append_decision(path, Action("undo"))
+    assert reader.read() == NewDecisions((third,), False)
+
+
+@pytest.mark.parametrize("longer", [False, True])
+def test_a_reader_of_a_replaced_log_starts_over_and_says_so(tmp_path, longer):
+    path, other = tmp_path / "decisions.jsonl", tmp_path / "other.jsonl"
+    reader = DecisionReader(path)
+    append_decision(path, Action("accept", ("q-a",)))
+    append_decision(path, Action("accept", ("q-b",)))
+    reader.read()
+    instead = [
+        append_decision(other, Action("reject", (f"q-{n}",))) for n in range(9 if longer else 1)
+    ]
+    path.write_bytes(other.read_bytes())
+    assert reader.read() == NewDecisions(tuple(instead), True)
+    path.unlink()
+    assert reader.read() == NewDecisions((), True)
+    assert reader.read() == NewDecisions((), False)
+
+
+def test_a_reader_starts_over_once_a_damaged_line_is_mended(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    reader = DecisionReader(path)
+    first = append_decision(path, Action("accept", ("q-a",)))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"no JSON\n")
+    with pytest.raises(BadInput, match="line 2"):
+        reader.read()
+    path.write_bytes(whole)
+    assert reader.read() == NewDecisions((first,), True)
+
+
+def test_a_line_longer_than_what_is_read_back_keeps_the_numbers(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    append_decision(path, Action("undo"))
+    append_decision(path, Action("accept", tuple(f"q-{n:016}" for n in range(5000))))
+    assert append_decision(path, Action("undo")).seq == 3
+    append_decision(path, Action("undo"))
+    assert [event.seq for event in read_decisions(path)] == [1, 2, 3, 4]
+
+
+def test_an_append_reads_back_only_the_logs_end(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    last = append_decision(path, Action("accept", ("q-a",)))
+    line = path.read_bytes()
+    # The number comes from the last line, whatever stands before it.
+    path.write_bytes(b"x" * 100_000 + b"\n" + line.replace(b'"seq":1', b'"seq":41'))
+    assert last.seq == 1
+    assert append_decision(path, Action("undo")).seq == 42
 
 
 def test_a_line_holds_only_what_its_action_uses(tmp_path):

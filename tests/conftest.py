@@ -24,7 +24,8 @@ def own_home(tmp_path_factory, monkeypatch):
     """Runs and caches of a test never touch the user's."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("EMBEDSMITH_HOME", str(home / "runs"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    for name in ("cache", "config", "state", "data"):
+        monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(home / name))
     for name in ("NVIDIA_API_KEY", "NGC_API_KEY", "EMBEDSMITH_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     return home

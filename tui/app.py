@@ -19,6 +19,7 @@ from textual.app import App
 from textual.binding import BindingType
 from textual.events import AppBlur, AppFocus, Resize
 from textual.screen import Screen
+from textual.worker import Worker, WorkerState
 
 from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
@@ -107,11 +108,8 @@ class Wizard(App[int]):
             self.say(self.opening.messages[0], "warn")
         self._loop = asyncio.get_running_loop()
         self.set_interval(TICK_SECONDS, self.tick)
+        self.push_screen(self._screen_of(self._first_screen()))
         self.read_run(go=True)
-
-    def get_default_screen(self) -> Screen[Any]:
-        """The first screen is one of ours: Textual's blank one is never shown."""
-        return self._screen_of(self._first_screen())
 
     def _first_screen(self) -> str:
         """A run that works, else the only one, else a choice, else the first step."""
@@ -137,6 +135,7 @@ class Wizard(App[int]):
 
     def open_step(self, name: StepName) -> None:
         """Show a step; nothing is lost, whichever was shown before."""
+        self.notice = ("", "muted")
         self._open_screen(name)
 
     def _screen_of(self, name: str) -> Screen[Any]:
@@ -148,7 +147,7 @@ class Wizard(App[int]):
 
     def _open_screen(self, name: str) -> None:
         screen = self._screen_of(name)
-        if len(self.screen_stack) > 1 and self.screen.is_modal:
+        while self.screen.is_modal:
             self.pop_screen()
         if self.screen is not screen:
             self.switch_screen(name)
@@ -390,6 +389,11 @@ class Wizard(App[int]):
         retry = stages[stages.index(job.stage) :]
         remedy = ending.data.get("remedy") or None
         self.fail(told(ending.data), log=log_tail(job.log, 20), retry=retry, remedy=remedy)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A thread that failed says so; it takes nothing with it."""
+        if event.state is WorkerState.ERROR and isinstance(event.worker.error, Exception):
+            self.fail(as_failure(event.worker.error))
 
     def start(self, stages: Sequence[str], options: Mapping[str, str] | None = None) -> None:
         """Start a worker for a stage, and for the ones after it in the same process."""

@@ -40,7 +40,7 @@ _HELP = {
 _EPILOGUE = """\
 exit codes: 0 done, 1 a stage or verification failed, 2 wrong usage, 3 refused by the gate,
 4 bad input, 5 bad recipe, 6 in use, 7 endpoint, 8 disk or permission, 9 a part is missing,
-10 verification inconclusive, 130 interrupted
+10 verification inconclusive, 11 nobody agreed that documents leave, 130 interrupted
 """
 
 _COMMANDS = {
@@ -49,6 +49,7 @@ _COMMANDS = {
     "doctor": "tui.commands.doctor:doctor_command",
     "rehearse": "tui.commands.chain:rehearse_command",
     "run": "tui.commands.chain:run_command",
+    "trial": "tui.commands.trial:trial_command",
     "review": "tui.commands.review:review_command",
     "runs": "tui.commands.runs:runs_command",
     "show": "tui.commands.runs:show_command",
@@ -117,6 +118,7 @@ def make_parser() -> ArgumentParser:
     doctor.add_argument("--copy", action="store_true", help="copy the report, too")
     _add_chain(add)
     _add_stages(add)
+    _add_trial(add)
     _add_review(add)
     add("runs", "list the runs")
     _add_show(add)
@@ -178,6 +180,12 @@ def _settings() -> ArgumentParser:
     return parent
 
 
+def _add_yes(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--yes", action="store_true", help="agree that documents leave for the endpoint"
+    )
+
+
 def _add_chain(add: Callable[..., ArgumentParser]) -> None:
     rehearse = add("rehearse", "run the whole chain on this machine's CPU", _settings())
     rehearse.add_argument("source", metavar="FOLDER", nargs="?", help="documents of your own")
@@ -188,6 +196,7 @@ def _add_chain(add: Callable[..., ArgumentParser]) -> None:
     run.add_argument("--from-run", metavar="RUN", help="keep its replies, decisions and folds")
     run.add_argument("--from", dest="first", choices=STAGES, metavar="STAGE")
     for parser in (rehearse, run):
+        _add_yes(parser)
         parser.add_argument("--name", default="", help="the run's name")
         parser.add_argument("--to", dest="last", choices=STAGES, metavar="STAGE")
 
@@ -196,6 +205,8 @@ def _add_stages(add: Callable[..., ArgumentParser]) -> None:
     for name in STAGES:
         parser = add(name, _HELP[name], _settings())
         parser.add_argument("run", metavar="RUN")
+        if name == "sdg":
+            _add_yes(parser)
         if name == "eval":
             parser.add_argument(
                 "--eval-set",
@@ -206,6 +217,14 @@ def _add_stages(add: Callable[..., ArgumentParser]) -> None:
             )
         if name == "verify":
             parser.add_argument("--url", metavar="URL", help="another endpoint than the run's")
+
+
+def _add_trial(add: Callable[..., ArgumentParser]) -> None:
+    trial = add("trial", "write questions about a few documents and show them", _settings())
+    trial.add_argument("run", metavar="RUN")
+    # `--documents` of the chain is the pilot slice; this one changes no recipe.
+    trial.add_argument("--documents", dest="trial_documents", type=_positive, metavar="N")
+    _add_yes(trial)
 
 
 def _add_review(add: Callable[..., ArgumentParser]) -> None:

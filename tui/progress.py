@@ -77,3 +77,9 @@ def metrics_line(view: View) -> str:
         if isinstance(value := view.metrics.get(name), (int, float))
     ]
     return "  ".join(parts)
+
+
+def rate(view: View) -> float | None:
+    """How many a second, on average since this work began; None until known."""
+    advanced, elapsed = view.done - view.base, view.now - view.since
+    return advanced / elapsed if advanced > 0 and elapsed > 0 else None

@@ -100,7 +100,7 @@ def test_failures_are_one_object_under_json(cli):
 
 def endpoint(cli, documents, url, *more):
     return (
-        *("rehearse", documents, "--to", "sdg"),
+        *("rehearse", documents, "--to", "sdg", "--yes"),
         *("--set", "sdg.writer=endpoint", "--set", f"sdg.base_url={url}", *more),
     )
 

@@ -2,12 +2,12 @@
 
 import pyte
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
-from hypothesis import given
-from hypothesis import strategies as st
 from textual._compositor import LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip

@@ -10,6 +10,7 @@ from measured import ranked_set, write_evaluation
 from pipeline.deploy.records import ServiceRecord, write_service
 from pipeline.files import write_json
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
+from pipeline.report import build_report
 from pipeline.run import FORMAT, create_run, home
 from tui.cli import main
 
@@ -69,6 +70,12 @@ def test_the_misses_of_the_leading_set_or_of_another(run, capsys):
     *misses, last = map(json.loads, shown(capsys, "--misses", "--json").splitlines())
     assert [miss["query"] for miss in misses] == ["q-lost-own", "q-never-own"]
     assert (last["type"], last["misses"], last["wins"]) == ("misses", 2, 0)
+
+
+def test_the_report_holds_the_same_tables_and_sentences(run, capsys):
+    tables = shown(capsys, "--metrics", "markdown").strip()
+    assert tables in build_report(run, "").text
+    assert "Too few queries for a verdict, 50 are the least: nDCG@10" in tables
 
 
 @pytest.mark.parametrize("name", ["curl", "python", "reindex"])

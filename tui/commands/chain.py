@@ -16,7 +16,9 @@ from pipeline.launch import LocalLauncher
 from pipeline.profiles import find_profile
 from pipeline.report import Report, build_report, write_report
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home, slug
+from pipeline.sdg.consent import Leaving, leaving
 from pipeline.stage import STAGE_NAMES, Status, adopt, status_of_run
+from tui.commands.consent import agree, corpus_of, say_estimate
 from tui.commands.finding import overrides_of, rehearsal_for, run_for
 from tui.commands.machine import require_machine
 from tui.follow import run_stage
@@ -94,6 +96,9 @@ def _plan(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
             work = "nothing to do" if idle else "would run"
             _say_plan(output, status.stage.name, status.state, status.reason, work)
         stale_before = stale_before or status.state != "done"
+    corpus = statuses[0]
+    if span == ("sdg",) and corpus.state == "done" and corpus.result:
+        say_estimate(corpus.result, recipe.sdg, output)
     return 0
 
 
@@ -124,6 +129,8 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
             output.record("stage", {"stage": name, "state": "done", "reason": status.reason})
             continue
         worked += 1
+        if name == "sdg" and status.state != "running":
+            agree(run, _leaving(run, variant), arguments, output)
         last = run_stage(run, variant, status, options, launcher, output)
         if last and last.type != "finished":
             output.say(f"{name}: {last.type}. The same command goes on from here.")
@@ -133,6 +140,8 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
         if last:
             partial = " It was ended early." if last.data["partial"] else ""
             output.say(f"{name}: done in {duration(last.data['seconds'])}.{partial}")
+    if span == ("corpus",) and (corpus := corpus_of(run, variant)):
+        say_estimate(corpus, recipe.sdg, output)
     if not worked:
         output.say("Nothing was stale: every stage asked for is up to date.")
     measured = last.data["summary"] if last and span[-1] == "verify" else None
@@ -140,6 +149,11 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
     if worked:
         output.say(f"Took {duration(time.monotonic() - began)}.")
     return _exit_code(report.verdict, span)
+
+
+def _leaving(run: Run, variant: str) -> Leaving | None:
+    corpus = corpus_of(run, variant)
+    return leaving(corpus.folder, run.recipe(variant).sdg) if corpus else None
 
 
 def _report(run: Run, variant: str, measured: Mapping[str, Any] | None, output: Output) -> Report:

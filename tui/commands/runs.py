@@ -18,7 +18,7 @@ from pipeline.recipe import flatten
 from pipeline.report import build_report
 from pipeline.requests import Request, ask
 from pipeline.run import Run, cache_home, find_run, home, last_activity, list_runs
-from pipeline.stage import STAGE_NAMES, status_of_run
+from pipeline.stage import JOB_NAMES, STAGE_NAMES, status_of_run
 from tui.commands.measured import show_metrics, show_misses, show_snippet
 from tui.output import Output
 
@@ -138,7 +138,7 @@ def _services_hint(run: Run) -> str:
 def working_folders(run: Run) -> list[Path]:
     """The folders of results that a worker is writing now."""
     return [
-        folder for name in STAGE_NAMES for folder in run.attempts(name) if is_held(folder / "lock")
+        folder for name in JOB_NAMES for folder in run.attempts(name) if is_held(folder / "lock")
     ]
 
 

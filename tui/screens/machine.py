@@ -135,9 +135,11 @@ def read_report(profile_id: str) -> GateReport:
     from pipeline.gate import open_nvml, read_machine
     from pipeline.packages import package_checks
     from pipeline.preflight import judge, read_surroundings
+    from pipeline.profiles import find_profile
     from pipeline.recipe import SdgSettings
 
-    surroundings = read_surroundings(home(), SdgSettings().key_variable, os.environ)
+    profile = find_profile(profile_id)
+    surroundings = read_surroundings(home(), SdgSettings().key_variable, os.environ, profile)
     report = judge(read_machine(open_nvml(), os.environ), surroundings)
     return replace(report, checks=(*report.checks, *package_checks()))
 

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.events import Resize, ScreenResume
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.worker import Worker
 
 from pipeline.journal import Event
 from tui.glyphs import Glyphs
@@ -41,8 +42,9 @@ class StepScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init_subclass__(cls) -> None:
+        # Before Textual gathers the bindings of the class.
+        cls.BINDINGS = [*bindings(cls.STEP)]
         super().__init_subclass__()
-        cls.BINDINGS = [*cls.BINDINGS, *bindings(cls.STEP)]
 
     @property
     def wizard(self) -> Wizard:
@@ -96,6 +98,8 @@ class StepScreen(Screen[None]):
 
     def refresh_frame(self) -> None:
         """Build header, rail, notice and keys again."""
+        if not self.is_mounted:
+            return
         for name in ("header", "rail-row", "rail", "notice", "keys"):
             self.query_one(f"#{name}", Pane).update()
 
@@ -125,6 +129,10 @@ class StepScreen(Screen[None]):
         check: Check = lambda text: self.wizard.check_setting(name, text)  # noqa: E731
         text = await self.ask(label, shown, check=check)
         return text is not None and self.wizard.change_setting(name, text)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A thread of this screen that failed says so."""
+        self.wizard.on_worker_state_changed(event)
 
     def on_mount(self) -> None:
         """Classes for the size, before the first frame."""

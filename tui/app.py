@@ -17,6 +17,7 @@ from typing import Any, ClassVar, cast
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.binding import BindingType
+from textual.command import CommandPalette
 from textual.events import AppBlur, AppFocus, Resize
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
@@ -103,6 +104,7 @@ class Wizard(App[int]):
 
     def on_mount(self) -> None:
         """Keys and the first screen."""
+        self.set_class(self.opening.ascii, "-ascii")
         self.set_keymap(dict(self.opening.keymap))
         if self.opening.messages:
             self.say(self.opening.messages[0], "warn")
@@ -542,6 +544,11 @@ class Wizard(App[int]):
         from tui.screens.help import help_dialog
 
         self.push_screen(help_dialog(self))
+
+    def action_command_palette(self) -> None:
+        """Find any command by its name."""
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(CommandPalette(placeholder="find a command", id="--command-palette"))
 
     def action_log(self) -> None:
         """The log of the worker that this step shows."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 
 @dataclass(frozen=True)
 class Glyphs:
@@ -48,6 +50,19 @@ class Glyphs:
     ellipsis: str = "…"
     arrow: str = "→"
     dots: bool = True
+
+
+_LIKE = str.maketrans(
+    {"…": "~", "–": "-", "—": "-", "→": ">", "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " "}
+)
+
+
+def ascii_only(text: str) -> str:
+    """`text` as a terminal without Unicode shows it, in as many columns: `?` for what it lacks."""
+    if text.isascii():
+        return text
+    text = text.translate(_LIKE)
+    return "".join(char if char.isascii() else "?" * cell_len(char) for char in text)
 
 
 UNICODE = Glyphs()

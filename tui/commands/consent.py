@@ -8,6 +8,7 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from pipeline.corpus.records import read_documents, read_imported, read_passages
+from pipeline.errors import EndpointFailure
 from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run, cache_home
 from pipeline.sdg import consent
@@ -59,11 +60,15 @@ def say_estimate(corpus: Result, settings: SdgSettings, output: Output) -> None:
     """Say what writing the questions about a corpus would take.
 
     Raises:
-        EndpointFailure: `sdg.base_url` is no address.
         BadInput: the corpus cannot be read.
     """
     imported = any(True for _ in read_imported(corpus.folder))
     documents, passages = read_documents(corpus.folder), read_passages(corpus.folder)
-    found = estimate(documents, passages, settings, imported=imported)
+    try:
+        found = estimate(documents, passages, settings, imported=imported)
+    except EndpointFailure as failure:
+        # The corpus is fine; `sdg` refuses the address itself.
+        output.say(f"sdg: no estimate. {failure.happened}")
+        return
     output.say(f"sdg: {in_words(found)}")
     output.record("estimate", asdict(found))

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.glyphs import ascii_only
 from tui.keys import bindings
 from tui.rows import TONES, Row, fit
 
@@ -32,8 +33,10 @@ class _Rows(ScrollView):
         """A row as Textual paints it, in the whole width."""
         width = self.scrollable_content_region.width
         cursor = self.get_component_rich_style("pane--cursor") if selected else Style.null()
+        # A terminal without Unicode can't show every word of a document.
+        shown = ascii_only if self.app.has_class("-ascii") else str
         segments = [
-            Segment(text, self.get_component_rich_style(f"tone--{tone}") + cursor)
+            Segment(shown(text), self.get_component_rich_style(f"tone--{tone}") + cursor)
             for text, tone in fit(cells, width)
         ]
         return Strip(segments, width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,8 +15,13 @@ from textual.widgets import Input, Label
 from pipeline.errors import Failure
 from tui.rows import printable
 
-Check = Callable[[str], None]
+Check = Callable[[str], Awaitable[None] | None]
 """Looks at what was typed; raises a `Failure` or a ValueError with what is wrong."""
+Look = Callable[[str], Awaitable[str]]
+"""Says in a few words what is being typed; raises as a `Check` does."""
+
+_PAUSE_SECONDS = 0.25
+"""Without a key for so long, what was typed is looked at."""
 
 
 class PromptLine(Horizontal):
@@ -31,6 +36,7 @@ class PromptLine(Horizontal):
         super().__init__(id="prompt")
         self._answer: asyncio.Future[str | None] | None = None
         self._check: Check | None = None
+        self._look: Look | None = None
 
     def compose(self) -> ComposeResult:
         """A label, the field, and room for what is wrong."""
@@ -55,6 +61,7 @@ class PromptLine(Horizontal):
         check: Check | None = None,
         secret: bool = False,
         suggester: Suggester | None = None,
+        look: Look | None = None,
     ) -> str | None:
         """Ask for a value; returns it once `check` takes it, or None when the user left.
 
@@ -64,6 +71,7 @@ class PromptLine(Horizontal):
             check: raises where the value can't be taken; the reason stands beside the field.
             secret: whether the value is masked.
             suggester: completes what is typed; tab takes it.
+            look: says beside the field what is being typed.
         """
         self._leave(None)
         field = self.query_one("#prompt-field", Input)
@@ -72,7 +80,7 @@ class PromptLine(Horizontal):
         self.query_one("#prompt-fault", Label).update("")
         field.password, field.suggester, field.value = secret, suggester, value
         field.cursor_position = len(value)
-        self._check = check
+        self._check, self._look = check, look
         self.display = True
         field.focus()
         self._answer = asyncio.get_running_loop().create_future()
@@ -89,17 +97,39 @@ class PromptLine(Horizontal):
         """Take the value, or say beside it why not."""
         event.stop()
         try:
-            if self._check:
-                self._check(event.value)
+            checking = self._check(event.value) if self._check else None
         except (Failure, ValueError) as error:
-            self._say(error.happened if isinstance(error, Failure) else str(error))
+            self._say(_sentence(error))
             return
-        self._leave(event.value)
+        if checking is None:
+            self._leave(event.value)
+        else:
+            self._say("looking ...", wrong=False)
+            self.run_worker(self._checked(event.value, checking), group="look", exclusive=True)
+
+    async def _checked(self, value: str, checking: Awaitable[None]) -> None:
+        """Take the value when its check has ended well; more typing ends the wait."""
+        try:
+            await checking
+        except (Failure, OSError, ValueError) as error:
+            self._say(_sentence(error))
+        else:
+            self._leave(value)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """What was wrong is being mended."""
         event.stop()
         self._say("")
+        if self._look and self.asking:
+            self.run_worker(self._looked(event.value, self._look), group="look", exclusive=True)
+
+    async def _looked(self, value: str, look: Look) -> None:
+        """Say what is being typed, once there is a pause in it."""
+        await asyncio.sleep(_PAUSE_SECONDS)
+        try:
+            self._say(await look(value) if value.strip() else "", wrong=False)
+        except (Failure, OSError, ValueError) as error:
+            self._say(_sentence(error), wrong=False)
 
     def action_cancel(self) -> None:
         """Leave without a value."""
@@ -110,9 +140,15 @@ class PromptLine(Horizontal):
         self.query_one("#prompt-field", Input).action_cursor_right()
         self.query_one("#prompt-field", Input).action_end()
 
-    def _say(self, fault: str) -> None:
-        self.query_one("#prompt-fault", Label).update(printable(fault))
+    def _say(self, text: str, *, wrong: bool = True) -> None:
+        label = self.query_one("#prompt-fault", Label)
+        label.set_class(not wrong, "-note")
+        label.update(printable(text))
 
     def _leave(self, value: str | None) -> None:
         if self._answer and not self._answer.done():
             self._answer.set_result(value)
+
+
+def _sentence(error: Exception) -> str:
+    return error.happened if isinstance(error, Failure) else str(error)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.texts import terms
 
 K1 = 1.2
 """How fast a repeated term stops counting. Robertson and Zaragoza, "The Probabilistic Relevance
@@ -17,22 +17,6 @@ Framework: BM25 and Beyond" (2009), section 3.5.1, find 1.2 < k1 < 2 and 0.5 < b
 0.75 are Lucene's defaults."""
 B = 0.75
 """How much a long passage is held against itself; see `K1`."""
-
-_MARKS = "".join(
-    chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code))[0] == "M"
-)
-_WITHOUT_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-# `\w` leaves out combining marks, which many scripts write their vowels with; Chinese and
-# Japanese put no spaces between words, so each of their characters is a term.
-_LETTER = rf"[^\W{_WITHOUT_SPACES}]"
-_TERM = re.compile(
-    rf"[{_WITHOUT_SPACES}]|{_LETTER}+(?:[{re.escape(_MARKS)}]+{_LETTER}*)*", re.UNICODE
-)
-
-
-def terms(text: str) -> list[str]:
-    """The terms of a text: NFKC, lower case, runs of word characters, in reading order."""
-    return _TERM.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 class Bm25:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
+from typing import Any
 
 
 class Failure(Exception):
@@ -12,15 +14,19 @@ class Failure(Exception):
         happened: what went wrong, with the file, line or setting by name.
         safe: what was kept.
         next_step: what the user can do now.
+        remedy: settings by dotted name that would let the same command pass; mostly empty.
     """
 
     exit_code: int = 1
 
-    def __init__(self, happened: str, *, safe: str, next_step: str) -> None:
+    def __init__(
+        self, happened: str, *, safe: str, next_step: str, remedy: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(happened)
         self.happened = happened
         self.safe = safe
         self.next_step = next_step
+        self.remedy: Mapping[str, Any] = remedy or {}
 
 
 class StageFailure(Failure):
@@ -69,6 +75,12 @@ class MissingPart(Failure):
     """A program or package that this step needs is not there."""
 
     exit_code = 9
+
+
+class NoConsent(Failure):
+    """Documents would leave for an endpoint, and nobody has agreed to that."""
+
+    exit_code = 11
 
 
 class Interruption(Exception):

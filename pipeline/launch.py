@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from pipeline.run import Run
 
@@ -36,10 +36,25 @@ class Worker(Protocol):
 
 
 class Launcher(Protocol):
-    """Starts a worker for one stage of one run."""
+    """Starts a worker for one stage of one run, or for several in a row."""
 
-    def start(self, run: Run, stage: str, variant: str, options: Mapping[str, str]) -> Worker:
-        """Start it and return at once; it outlives this process."""
+    def start(
+        self,
+        run: Run,
+        stage: str,
+        variant: str,
+        options: Mapping[str, str],
+        then: Sequence[str] = (),
+    ) -> Worker:
+        """Start it and return at once; it outlives this process.
+
+        Args:
+            run: the run.
+            stage: the stage, or the trial.
+            variant: the variant's name, or empty.
+            options: what `stage` is asked for beyond the recipe.
+            then: stages that the same process goes on with, each when the one before ended well.
+        """
 
 
 @dataclass(frozen=True)
@@ -65,21 +80,21 @@ class LocalLauncher:
 
     environment: Mapping[str, str]
 
-    def start(self, run: Run, stage: str, variant: str, options: Mapping[str, str]) -> LocalWorker:
+    def start(
+        self,
+        run: Run,
+        stage: str,
+        variant: str,
+        options: Mapping[str, str],
+        then: Sequence[str] = (),
+    ) -> LocalWorker:
         """Start `python -P -m pipeline.worker` in the run folder.
 
         Raises:
             OSError: the process can't be started or its log can't be written.
         """
-        command = [sys.executable, "-P", "-m", "pipeline.worker", "--stage", stage]
-        if variant:
-            command.append(f"--variant={variant}")
-        command += [f"--option={name}={value}" for name, value in options.items()]
-        log = run.path / stage / LOG_NAME
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as stream:
-            stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage}\n".encode())
-            stream.flush()
+        command = worker_command(stage, variant, options, then)
+        with open_log(run, stage) as stream:
             process = subprocess.Popen(
                 command,
                 cwd=run.path,
@@ -89,7 +104,33 @@ class LocalLauncher:
                 stderr=stream,
                 start_new_session=True,
             )
-        return LocalWorker(process, log)
+        return LocalWorker(process, log_path(run, stage))
+
+
+def worker_command(
+    stage: str, variant: str, options: Mapping[str, str], then: Sequence[str]
+) -> list[str]:
+    """The command line of a worker; see `Launcher.start`."""
+    command = [sys.executable, "-P", "-m", "pipeline.worker", "--stage", stage]
+    if variant:
+        command.append(f"--variant={variant}")
+    command += [f"--option={name}={value}" for name, value in options.items()]
+    return command + [f"--then={name}" for name in then]
+
+
+def log_path(run: Run, stage: str) -> Path:
+    """Where a stage's workers write what is meant for no journal."""
+    return run.path / stage / LOG_NAME
+
+
+def open_log(run: Run, stage: str) -> BinaryIO:
+    """The log, open for appending, with the line that begins an attempt."""
+    path = log_path(run, stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = path.open("ab")
+    stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage}\n".encode())
+    stream.flush()
+    return stream
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

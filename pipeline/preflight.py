@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.deploy.docker import Docker, require_docker
 from pipeline.errors import Failure
 from pipeline.gate import Check, GateReport, Gpu, gigabytes
+from pipeline.profiles import Profile
+from pipeline.tail import Image, Tail, read_image, read_tail, tail_checks
 
 DISK_ADVISED = 50_000_000_000
 """Free bytes where runs lie; the published recipe asks for about 50 GB."""
@@ -20,6 +24,16 @@ RAM_ADVISED = 128_000_000_000
 
 DRIVER_ADVISED = 580
 """The first driver line with CUDA 13, for which the pinned torch is built."""
+
+
+REHEARSAL_DISK = 2_000_000_000
+"""Free bytes for a rehearsal; one over 80 documents takes less than one GB."""
+
+REHEARSAL_RAM = 5_000_000_000
+"""Bytes of main memory for a rehearsal, as the README says."""
+
+PROBE_SECONDS = 2.5
+"""What docker and the hub may take together; they are asked side by side."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,8 @@ class Surroundings:
         docker: the daemon's version, or why there is none and what to do.
         key_variable: the name of the variable for the endpoint's key.
         key_present: whether it holds something; never what.
+        tail: what later stages need for one base model; None when none was asked about.
+        image: that model's container image; see `pipeline.tail.Image`.
     """
 
     folder: Path
@@ -41,20 +57,38 @@ class Surroundings:
     docker: str | Failure
     key_variable: str
     key_present: bool
+    tail: Tail | None = None
+    image: Image = None
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether these are the surroundings of a rehearsal, which needs far less."""
+        return bool(self.tail and self.tail.profile.rehearsal)
 
 
 def read_surroundings(
-    folder: Path, key_variable: str, environment: Mapping[str, str]
+    folder: Path,
+    key_variable: str,
+    environment: Mapping[str, str],
+    profile: Profile | None = None,
 ) -> Surroundings:
-    """Look at disk, memory, docker and whether a key is there."""
+    """Look at disk, memory, docker, keys and weights; may be called from any thread.
+
+    Returns within about three seconds, whether docker and the network answer or not.
+
+    Args:
+        folder: where runs lie, or will lie.
+        key_variable: the recipe's `sdg.key_variable`.
+        environment: the process's variables.
+        profile: the base model whose weights and image are looked for; None looks for none.
+    """
     existing = next(
         path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir()
     )
-    docker: str | Failure
-    try:
-        docker = require_docker(Docker(environment))
-    except Failure as failure:
-        docker = failure
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(_ask_docker, environment, profile)
+        tail = read_tail(profile, environment, PROBE_SECONDS) if profile else None
+        docker, image = asked.result()
     return Surroundings(
         folder=folder,
         disk_free=shutil.disk_usage(existing).free,
@@ -62,7 +96,23 @@ def read_surroundings(
         docker=docker,
         key_variable=key_variable,
         key_present=bool(environment.get(key_variable)),
+        tail=tail,
+        image=image,
     )
+
+
+def _ask_docker(
+    environment: Mapping[str, str], profile: Profile | None
+) -> tuple[str | Failure, Image]:
+    """The daemon's version and the profile's image, or why they can't be known."""
+    if profile and profile.rehearsal:
+        return "not needed", None
+    docker = Docker(environment, until=time.monotonic() + PROBE_SECONDS)
+    try:
+        version = require_docker(docker)
+    except Failure as failure:
+        return failure, failure
+    return version, read_image(docker, profile) if profile else None
 
 
 def judge(report: GateReport, surroundings: Surroundings) -> GateReport:
@@ -74,32 +124,43 @@ def judge(report: GateReport, surroundings: Surroundings) -> GateReport:
 
 def preflight(found: Surroundings) -> tuple[Check, ...]:
     """Pass or warn for each of a machine's surroundings."""
-    disk = f"{gigabytes(found.disk_free)} free in {found.folder}"
-    key = f"{found.key_variable} is {'set' if found.key_present else 'not set'}"
-    if isinstance(found.docker, Failure):
-        docker = Check("docker", "warn", found.docker.happened, found.docker.next_step)
-    else:
-        docker = Check("docker", "pass", f"{found.docker}, with the NVIDIA runtime")
+    disk = REHEARSAL_DISK if found.rehearsal else DISK_ADVISED
+    ram = REHEARSAL_RAM if found.rehearsal else RAM_ADVISED
     return (
         _advised(
             "disk",
-            found.disk_free >= DISK_ADVISED,
-            disk,
-            f"A run takes about {gigabytes(DISK_ADVISED)}: free some, or set EMBEDSMITH_HOME.",
+            found.disk_free >= disk,
+            f"{gigabytes(found.disk_free)} free in {found.folder}",
+            f"A run takes about {gigabytes(disk)}: free some, or set EMBEDSMITH_HOME.",
         ),
         _advised(
             "RAM",
-            found.ram_total >= RAM_ADVISED,
+            found.ram_total >= ram,
             gigabytes(found.ram_total),
-            f"{gigabytes(RAM_ADVISED)} are advised; a large corpus may not fit.",
+            f"{gigabytes(ram)} are advised; a large corpus may not fit.",
         ),
-        docker,
-        _advised(
-            "API key",
-            found.key_present,
-            key,
-            f"Export {found.key_variable} before generating; the key is never written down.",
-        ),
+        _docker_check(found),
+        _key_check(found),
+        *(tail_checks(found.tail, found.image) if found.tail else ()),
+    )
+
+
+def _docker_check(found: Surroundings) -> Check:
+    if found.rehearsal:
+        return Check("docker", "pass", "not needed: a rehearsal is served by the local server")
+    if isinstance(found.docker, Failure):
+        return Check("docker", "warn", found.docker.happened, found.docker.next_step)
+    return Check("docker", "pass", f"{found.docker}, with the NVIDIA runtime")
+
+
+def _key_check(found: Surroundings) -> Check:
+    if found.rehearsal and not found.key_present:
+        return Check("API key", "pass", f"{found.key_variable} is not set; offline needs none")
+    return _advised(
+        "API key",
+        found.key_present,
+        f"{found.key_variable} is {'set' if found.key_present else 'not set'}",
+        f"Export {found.key_variable} before generating; the key is never written down.",
     )
 
 

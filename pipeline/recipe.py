@@ -73,6 +73,12 @@ class SdgSettings:
     """Questions at least so alike are one."""
     temperature: float = 0.6
     top_p: float = 0.95
+    audience: str = ""
+    """Who asks, for the writing prompt. Ours, as the two that follow."""
+    language: str = ""
+    """Of questions and answers; empty: each document's own."""
+    examples: tuple[str, ...] = ()
+    """Real queries of the audience, as examples of style."""
     concurrency: int = 4
     timeout_seconds: float = 120.0
 
@@ -401,6 +407,12 @@ _AT_MOST: dict[str, float] = {
     "prep.positive_percentage": 1,
     "deploy.port": 65535,
 }
+_CHARACTERS_MAX = {"sdg.audience": 500, "sdg.language": 60, "sdg.examples": 300}
+"""The longest text of what guides the writer, each example by itself. Ours: it goes into every
+writing call, and real queries are shorter."""
+_EXAMPLES_MAX = 20
+_JOINERS = "\u200c\u200d"
+"""Not printable by themselves, and part of words in Persian and Indic scripts."""
 _ORDERED = (
     ("corpus.passage_tokens", "corpus.passage_tokens_max"),
     ("sdg.complexity_min", "sdg.complexity_max"),
@@ -423,10 +435,22 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
     for low_name, high_name in _ORDERED:
         if flat[low_name] > flat[high_name]:
             raise _refused(low_name, flat[low_name], f"at most {high_name}", where)
+    _check_guidance(flat, where)
     if not recipe.eval.k or min(recipe.eval.k) < 1:
         raise _refused("eval.k", list(recipe.eval.k), "ranks from 1 on", where)
     if unknown := set(recipe.export.dtypes) - {"fp32", "fp16"} or not recipe.export.dtypes:
         raise _refused("export.dtypes", unknown, "fp32, fp16 or both", where)
+
+
+def _check_guidance(flat: Mapping[str, Any], where: str) -> None:
+    for name, most in _CHARACTERS_MAX.items():
+        texts = flat[name] if isinstance(flat[name], tuple) else (flat[name],)
+        if (longest := max(map(len, texts), default=0)) > most:
+            given = f"{longest} characters long"
+            raise _refused(name, given, f"at most {most} characters", where)
+    if (count := len(flat["sdg.examples"])) > _EXAMPLES_MAX:
+        given = f"{count} queries"
+        raise _refused("sdg.examples", given, f"at most {_EXAMPLES_MAX} of them", where)
 
 
 def _refused(name: str, value: object, wanted: str, where: str) -> BadRecipe:
@@ -459,6 +483,18 @@ _TYPES = _hints()
 
 
 def _typed(name: str, value: Any, where: str) -> Any:
+    typed = _as_type(name, value, where)
+    if name not in _CHARACTERS_MAX:
+        return typed
+    return tuple(filter(None, map(_clean, typed))) if isinstance(typed, tuple) else _clean(typed)
+
+
+def _clean(text: str) -> str:
+    """One line without control characters: it goes into prompts and onto screens."""
+    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split())
+
+
+def _as_type(name: str, value: Any, where: str) -> Any:
     wanted = _TYPES[name]
     if get_origin(wanted) is tuple:
         values = value if isinstance(value, (list, tuple)) else [value]

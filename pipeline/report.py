@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.deploy.served import ServedRow, served_rows
 from pipeline.deploy.services import list_services
-from pipeline.eval.records import EvalResult, SetResult, eval_row, read_eval
+from pipeline.eval.records import EvalResult, eval_row, read_eval
+from pipeline.eval.tables import ordered_sets, to_markdown
 from pipeline.files import write_text
 from pipeline.profiles import find_profile
 from pipeline.recipe import Recipe
 from pipeline.review.kept import load_kept
 from pipeline.run import Result, Run
 from pipeline.stage import STAGES
-
-_MEASURES = {"ndcg": "nDCG", "recall": "Recall", "precision": "Precision", "map": "MAP"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def build_report(run: Run, variant: str, measured: Mapping[str, Any] | None = No
     blocks = [
         _title(run, variant, profile.rehearsal),
         _made(run, recipe, results),
-        *(_metrics(each) for each in metrics.sets),
+        to_markdown(ordered_sets(metrics)),
         _verification(verification),
         _notes(results),
         _places(run, results, [f"{s.name}: {s.url}/v1/embeddings" for s in services]),
@@ -151,37 +151,17 @@ def _export_line(summary: Mapping[str, Any]) -> str:
     return str(summary.get("headline", ""))
 
 
-def _metrics(result: SetResult) -> str:
-    """The table of one eval set: a row a measure and k."""
-    lines = [
-        f"## Metrics on {result.name}: {result.queries} queries, {result.passages} passages",
-        "",
-        "| metric | base | fine-tuned | difference (95 % interval) | BM25 |",
-        "|---|---|---|---|---|",
-    ]
-    for name in sorted(result.systems["base"], key=_metric_order):
-        difference = result.difference[name]
-        cells = (
-            _metric_name(name),
-            f"{result.systems['base'][name]:.4f}",
-            f"{result.systems['finetuned'][name]:.4f}",
-            f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})",
-            f"{result.systems['bm25'][name]:.4f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    verdict = f"Verdict on {_metric_name(result.headline)}: {result.verdict}."
-    return "\n".join([*lines, "", verdict])
-
-
 def _verification(summary: Mapping[str, Any]) -> str:
     if not summary:
         return ""
     blocks = [f"## The endpoint {summary['url']}: {summary['headline']}"]
-    blocks += [_served(each) for each in summary["sets"]]
+    rows = served_rows(summary)
+    for each in summary["sets"]:
+        blocks.append(_served(each, [row for row in rows if row.set == each["name"]]))
     return "\n\n".join(blocks)
 
 
-def _served(each: Mapping[str, Any]) -> str:
+def _served(each: Mapping[str, Any], rows: Sequence[ServedRow]) -> str:
     """One eval set through the endpoint: metrics, drift, flipped queries."""
     lines = [
         f"{each['name']}, {each['queries']} queries; one query is {each['resolution']:.4f}",
@@ -190,9 +170,9 @@ def _served(each: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {_metric_name(row['metric'])} | {row['stored']:.4f} | {row['served']:.4f} | "
-        f"{row['difference']:+.4f} | {row['tolerance']:g} | {row['state']} |"
-        for row in sorted(each["rows"], key=lambda row: _metric_order(row["metric"]))
+        f"| {row.title} | {row.measured:.4f} | {row.served:.4f} | {row.difference:+.4f} | "
+        f"{row.tolerance:g} | {row.verdict} |"
+        for row in rows
     ]
     drift = "; ".join(
         f"{what} cosine mean {cosines['mean']:.6f}, least {cosines['min']:.6f}"
@@ -200,16 +180,6 @@ def _served(each: Mapping[str, Any]) -> str:
     )
     flipped = ", ".join(each["flipped"]) or "none"
     return "\n".join([*lines, "", f"Vector drift: {drift}.", f"Flipped queries: {flipped}."])
-
-
-def _metric_order(name: str) -> tuple[int, int]:
-    measure, _, k = name.partition("@")
-    return [*_MEASURES, measure].index(measure), int(k)
-
-
-def _metric_name(name: str) -> str:
-    measure, _, k = name.partition("@")
-    return f"{_MEASURES.get(measure, measure)}@{k}"
 
 
 def _notes(results: Mapping[str, Result]) -> str:

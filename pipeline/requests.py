@@ -42,6 +42,13 @@ class Requests:
         self._look()
         return self._finish
 
+    @property
+    def leave_asked(self) -> bool:
+        """Whether somebody asked for the end of work: cancel or SIGTERM."""
+        self._looked = 0.0
+        self._look()
+        return self._cancel or self._terminate
+
     def terminate(self) -> None:
         """SIGTERM arrived; safe to call from a signal handler."""
         self._terminate = True

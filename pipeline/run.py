@@ -88,6 +88,11 @@ class Run:
         return self.path / "sdg" / "calls.jsonl"
 
     @property
+    def consents_path(self) -> Path:
+        """Who may be sent what: one line for every yes."""
+        return self.path / "sdg" / "consents.jsonl"
+
+    @property
     def decisions_path(self) -> Path:
         """What people said."""
         return self.path / "review" / "decisions.jsonl"

@@ -6,7 +6,7 @@ digests of its inputs. `NOT_IDENTITY` is the one table of settings that are left
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from pipeline.profiles import Profile, find_profile
 from pipeline.recipe import Recipe, flatten
 from pipeline.review.kept import kept_digest, load_kept
 from pipeline.run import Result, Run
+from pipeline.sdg.trial import TRIAL, TRIAL_DOCUMENTS
 from pipeline.weights import weights_digest
 
 
@@ -36,7 +37,8 @@ class Stage:
         version: raised when the same inputs would give another result.
         entry: the module whose `execute` does the work; imported by the worker alone.
         needs: the stages whose results it reads.
-        also: further inputs that identify its result: `source`, `kept`, `base`, `sets`.
+        also: further inputs that identify its result: `source`, `kept`, `base`, `sets`, or how
+            many `documents` a trial takes.
         sections: the recipe's sections that it depends on.
         accelerated: whether it uses the GPU.
     """
@@ -104,6 +106,14 @@ STAGES: tuple[Stage, ...] = (
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
+TRIAL_STAGE = Stage(
+    TRIAL, 1, "pipeline.sdg.trial_stage", ("corpus",), ("documents",), ("sdg", "seed"), False
+)
+"""A try on a few documents: a worker does it like a stage, but no stage follows from it."""
+
+JOB_NAMES = (*STAGE_NAMES, TRIAL)
+"""Everything that a worker can be started for."""
+
 NOT_IDENTITY: Mapping[str, str] = {
     "corpus.source": "what the files hold counts, not where they lie",
     "sdg.base_url": "the same model behind another address gives the same questions",
@@ -120,6 +130,14 @@ NOT_IDENTITY: Mapping[str, str] = {
     "deploy.health_timeout_seconds": "an endpoint is probed",
 }
 """Settings that no fingerprint holds, and why."""
+
+CAME_LATER: Mapping[str, Any] = {
+    "sdg.audience": "",
+    "sdg.language": "",
+    "sdg.examples": (),
+}
+"""Settings that came when results existed already, each with the value that changes nothing: with
+it a setting is left out of the identity, so an upgrade makes no finished stage stale."""
 
 _STAGE_INPUT_LEFT_OUT: Mapping[tuple[str, str], str] = {
     ("prep", "sdg"): "the kept set stands for it: accept and undo leave nothing stale",
@@ -172,8 +190,8 @@ class Status:
 
 
 def find_stage(name: str) -> Stage:
-    """A stage by name."""
-    return STAGES[STAGE_NAMES.index(name)]
+    """A stage, or the trial, by name."""
+    return (*STAGES, TRIAL_STAGE)[JOB_NAMES.index(name)]
 
 
 def folder_of(run: Run, variant: str, status: Status) -> Path:
@@ -194,7 +212,9 @@ def settings_of(stage: Stage, recipe: Recipe) -> dict[str, Any]:
     return {
         name: value
         for name, value in flatten(recipe).items()
-        if name.partition(".")[0] in stage.sections and name not in NOT_IDENTITY
+        if name.partition(".")[0] in stage.sections
+        and name not in NOT_IDENTITY
+        and not (name in CAME_LATER and value == CAME_LATER[name])
     }
 
 
@@ -220,10 +240,46 @@ def status_of_run(
         BadInput: the corpus's source is gone and no corpus was made yet.
         MissingPart: the base weights are not on this machine.
     """
-    recipe = recipe or run.recipe(variant)
-    setting = _Setting(run, variant, recipe, find_profile(recipe.profile), cache, options or {})
+    return _statuses(_setting(run, variant, cache, options, recipe), STAGES)
+
+
+def trial_status(
+    run: Run,
+    variant: str,
+    cache: Path,
+    options: Mapping[str, str] | None = None,
+    recipe: Recipe | None = None,
+) -> Status:
+    """Where the trial that the recipe means now stands; see `status_of_run`.
+
+    Args:
+        run: the run.
+        variant: the variant's name, or empty.
+        cache: the machine's cache folder.
+        options: `documents` takes another number than `TRIAL_DOCUMENTS`.
+        recipe: another recipe than the one on the disk.
+    """
+    return job_statuses(run, variant, TRIAL, cache, options or {}, recipe)[-1]
+
+
+def job_statuses(
+    run: Run,
+    variant: str,
+    name: str,
+    cache: Path,
+    options: Mapping[str, str],
+    recipe: Recipe | None = None,
+) -> tuple[Status, ...]:
+    """The status of a worker's job and of all that it may need, in order; see `status_of_run`."""
+    setting = _setting(run, variant, cache, options, recipe)
+    if name != TRIAL:
+        return _statuses(setting, STAGES[: STAGE_NAMES.index(name) + 1])
+    return _statuses(setting, (*map(find_stage, TRIAL_STAGE.needs), TRIAL_STAGE))
+
+
+def _statuses(setting: _Setting, stages: Sequence[Stage]) -> tuple[Status, ...]:
     statuses: dict[str, Status] = {}
-    for stage in STAGES:
+    for stage in stages:
         statuses[stage.name] = _status(setting, stage, statuses)
     return tuple(statuses.values())
 
@@ -236,6 +292,17 @@ class _Setting:
     profile: Profile
     cache: Path
     options: Mapping[str, str]
+
+
+def _setting(
+    run: Run,
+    variant: str,
+    cache: Path,
+    options: Mapping[str, str] | None,
+    recipe: Recipe | None,
+) -> _Setting:
+    recipe = recipe or run.recipe(variant)
+    return _Setting(run, variant, recipe, find_profile(recipe.profile), cache, options or {})
 
 
 def _status(setting: _Setting, stage: Stage, earlier: Mapping[str, Status]) -> Status:
@@ -279,6 +346,9 @@ def _other_inputs(
         inputs["base"] = base_digest(setting.profile, setting.cache)
     if "sets" in stage.also:
         inputs["sets"] = eval_sets_digest(run)
+    if "documents" in stage.also:
+        # Which ones follows from the corpus and the seed.
+        inputs["documents"] = int(options.get("documents", TRIAL_DOCUMENTS))
     if "service" in stage.also:
         service = find_service(run, service_name(setting.variant, recipe))
         instance = service.instance if service else ""
@@ -345,13 +415,23 @@ def _difference(last: Result, identity: Identity) -> str:
     made = read_json(last.folder / "done.json")["identity"]
     if made["version"] != identity.version:
         return "this version of embedsmith makes it differently"
-    for name, value in identity.settings.items():
-        before = made["settings"].get(name)
-        now = list(value) if isinstance(value, tuple) else value
+    for name in {**identity.settings, **made["settings"]}:
+        before, now = (
+            _as_json(settings.get(name, CAME_LATER.get(name)))
+            for settings in (made["settings"], identity.settings)
+        )
         if before != now:
-            return f"{name} changed from {before} to {now}"
+            return f"{name} changed from {_shown(before)} to {_shown(now)}"
     changed = [name for name, value in identity.inputs.items() if made["inputs"].get(name) != value]
     return f"{' and '.join(changed)} changed" if changed else "changed"
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    return str(value) or "nothing"
 
 
 def _other_address(record: ServiceRecord, recipe: Recipe) -> str:

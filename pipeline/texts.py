@@ -1,8 +1,25 @@
-"""When two texts count as the same."""
+"""When two texts count as the same, and the terms that they are made of."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
+
+_MARKS = "".join(
+    chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code))[0] == "M"
+)
+_WITHOUT_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+# `\w` leaves out combining marks, which many scripts write their vowels with; Chinese and
+# Japanese put no spaces between words, so each of their characters is a term.
+_LETTER = rf"[^\W{_WITHOUT_SPACES}]"
+_TERM = re.compile(
+    rf"[{_WITHOUT_SPACES}]|{_LETTER}+(?:[{re.escape(_MARKS)}]+{_LETTER}*)*", re.UNICODE
+)
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a text: NFKC, lower case, runs of word characters, in reading order."""
+    return _TERM.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def normalised(text: str) -> str:

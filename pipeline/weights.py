@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import MissingPart
 from pipeline.files import digest_file, digest_value, read_json, write_json
 from pipeline.profiles import Profile, weights_folder
 
 _IDENTITY_SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model"})
+_INDEX = "model.safetensors.index.json"
+_TENSORS = ("*.safetensors", "*.bin")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Base weights as they lie on this machine.
+
+    Attributes:
+        folder: where.
+        size: bytes of all files.
+    """
+
+    folder: Path
+    size: int
+
+
+def find_weights(profile: Profile) -> Weights:
+    """Where a profile's weights lie, and how large they are; nothing of them is read.
+
+    Raises:
+        MissingPart: they are not on this machine, or a download of them was not finished.
+    """
+    folder = weights_folder(profile)
+    index = folder / _INDEX
+    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
+    missing = sorted(name for name in shards if not (folder / name).is_file())
+    if missing or not any(path.is_file() for kind in _TENSORS for path in folder.glob(kind)):
+        raise MissingPart(
+            f"The weights in {folder} are not complete: {', '.join(missing[:3]) or 'their file'} "
+            "is not there.",
+            safe="The run is as it was.",
+            next_step=f"Run `hf download {profile.id}` again: it fetches what is missing.",
+        )
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return Weights(folder, sum(path.stat().st_size for path in files))
 
 
 def weights_digest(profile: Profile, cache: Path) -> str:

@@ -43,13 +43,23 @@ from pipeline.files import (
 )
 from pipeline.gate import Nvml, open_nvml, pin, read_machine, require_gpu
 from pipeline.journal import JournalWriter
+from pipeline.launch import log_path, open_log, worker_command
 from pipeline.locks import Lock, gpu_lock
 from pipeline.profiles import Profile, find_profile
 from pipeline.recipe import Recipe
 from pipeline.requests import Requests
 from pipeline.run import FORMAT, Result, Run, cache_home
 from pipeline.secrets import redact
-from pipeline.stage import STAGE_NAMES, Identity, Stage, Status, adopt, folder_of, status_of_run
+from pipeline.stage import (
+    JOB_NAMES,
+    STAGE_NAMES,
+    Identity,
+    Stage,
+    Status,
+    adopt,
+    folder_of,
+    job_statuses,
+)
 
 HEARTBEAT_SECONDS = 5.0
 """How often a worker shows that it is alive."""
@@ -129,8 +139,8 @@ def plan_job(run: Run, variant: str, stage: str, options: Mapping[str, str], cac
         BadInput: an earlier stage has to run first.
     """
     recipe = run.recipe(variant)
-    statuses = status_of_run(run, variant, cache, options, recipe)
-    status = statuses[STAGE_NAMES.index(stage)]
+    statuses = job_statuses(run, variant, stage, cache, options, recipe)
+    status = statuses[-1]
     if status.identity is None and status.state not in ("done", "running") and stage != "deploy":
         raise _not_yet(stage, status.reason)
     if stage == "deploy" and status.reason.endswith("comes first"):
@@ -148,8 +158,26 @@ def _not_yet(stage: str, reason: str) -> BadInput:
     )
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended.
+
+    Attributes:
+        code: the exit code.
+        leave_asked: whether somebody asked for the end meanwhile, in time or too late.
+    """
+
+    code: int
+    leave_asked: bool = False
+
+
 def execute(job: Job, cache: Path, nvml: Nvml | None = None) -> int:
-    """Run one stage to an ending; returns the exit code.
+    """Run one stage to an ending; returns the exit code. See `carry_out`."""
+    return carry_out(job, cache, nvml).code
+
+
+def carry_out(job: Job, cache: Path, nvml: Nvml | None = None) -> Ended:
+    """Run one stage to an ending. Locks and heartbeat are gone when this returns.
 
     Args:
         job: what to do.
@@ -161,19 +189,20 @@ def execute(job: Job, cache: Path, nvml: Nvml | None = None) -> int:
     """
     if job.status.state == "done":
         adopt(job.run, job.variant, job.status)
-        return 0
+        return Ended(0)
     with ExitStack() as held:
         lock = held.enter_context(Lock(job.folder / "lock", f"The {job.stage.name} result"))
         # Between planning and locking another worker may have finished it.
         if (job.folder / "done.json").is_file():
-            return 0
+            return Ended(0)
         held.enter_context(_heartbeat(lock))
         journal = JournalWriter(job.folder / "journal.jsonl")
         held.callback(journal.close)
         requests = Requests(job.folder / "requests.jsonl", journal)
         sweep(job.folder)
         signal.signal(signal.SIGTERM, lambda *_: requests.terminate())
-        return _attempt(job, cache, journal, requests, nvml, held)
+        code = _attempt(job, cache, journal, requests, nvml, held)
+        return Ended(code, requests.leave_asked)
 
 
 def _attempt(
@@ -226,7 +255,7 @@ def _admit(
     if stage.accelerated:
         held.enter_context(gpu_lock(gpu.uuid))
     os.environ.update(pin(gpu))
-    journal.write("log", message=f"GPU {gpu.name} ({gpu.uuid})", level="info")
+    journal.write("log", message=f"GPU {gpu.name} ({gpu.uuid})", level="info", gpu=gpu.uuid)
     return "cuda" if stage.accelerated else "cpu"
 
 
@@ -297,6 +326,7 @@ def _sentences(failure: Failure, recipe: Recipe | None = None) -> dict[str, Any]
         "safe": failure.safe,
         "next": _clean(failure.next_step, recipe),
         "exit_code": failure.exit_code,
+        "remedy": dict(failure.remedy),
     }
 
 
@@ -380,6 +410,44 @@ def _heartbeat(lock: Lock) -> Iterator[None]:
         thread.join()
 
 
+def _go_on(
+    run: Run, variant: str, ended: str, then: Sequence[str], start: Mapping[str, str]
+) -> None:
+    """Become the worker of the next stage: the same process, as if it had just been started.
+
+    Args:
+        run: the run.
+        variant: the variant's name, or empty.
+        ended: the stage that ended.
+        then: the stages still to come, one at least.
+        start: the environment that this worker was started with.
+
+    Raises:
+        OSError: the next log can't be written.
+    """
+    _reap_group()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if _logs_to(log_path(run, ended)):
+        with open_log(run, then[0]) as log:
+            os.dup2(log.fileno(), sys.stdout.fileno())
+            os.dup2(log.fileno(), sys.stderr.fileno())
+    # Whatever a library left open, such as a GPU's device file, ends with this stage.
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) > 2:
+            with suppress(OSError):
+                os.set_inheritable(int(entry.name), False)
+    command = worker_command(then[0], variant, {}, then[1:])
+    os.execve(command[0], command, dict(start))
+
+
+def _logs_to(path: Path) -> bool:
+    """Whether standard error goes into this file."""
+    try:
+        return os.path.samestat(os.fstat(sys.stderr.fileno()), path.stat())
+    except OSError:
+        return False
+
+
 def _reap_group() -> None:
     """End whatever this worker started in its own process group."""
     if os.getpgid(0) == os.getpid():
@@ -389,18 +457,24 @@ def _reap_group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Execute one stage of the run in the working directory."""
+    """Execute one stage of the run in the working directory, and those after `--then`."""
+    start = dict(os.environ)
     parser = argparse.ArgumentParser(prog="pipeline.worker")
-    parser.add_argument("--stage", required=True, choices=STAGE_NAMES)
+    parser.add_argument("--stage", required=True, choices=JOB_NAMES)
     parser.add_argument("--variant", default="")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--then", action="append", default=[], choices=STAGE_NAMES)
     parsed = parser.parse_args(arguments)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     options = dict(option.split("=", 1) for option in parsed.option)
     try:
-        job = plan_job(Run(Path.cwd()), parsed.variant, parsed.stage, options, cache_home())
-        return execute(job, cache_home())
+        run = Run(Path.cwd())
+        job = plan_job(run, parsed.variant, parsed.stage, options, cache_home())
+        ended = carry_out(job, cache_home())
+        if ended.code == 0 and parsed.then and not ended.leave_asked:
+            _go_on(run, parsed.variant, parsed.stage, parsed.then, start)
+        return ended.code
     except (Failure, OSError, RuntimeError, UnicodeError) as error:
         # No journal is held now, so the log has the last word.
         failure = as_failure(error)

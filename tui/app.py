@@ -91,7 +91,7 @@ class Wizard(App[int]):
         self._working: list[Path] = []
         self._marks: tuple[object, ...] = ()
         self._looked = 0.0
-        self._title = ""
+        self._title = self._unrung = ""
         self._focused_window = True
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keys = dict(opening.keymap)
@@ -273,6 +273,10 @@ class Wizard(App[int]):
             job = self.job(folder.parent.name) if folder in self._working else self._jobs[folder]
             if job and (events := job.poll()):
                 self._job_said(job, events)
+        if self._unrung and not self._working and not self._starts:
+            # A chain of stages rings once, at its end.
+            self._ring(self._unrung)
+            self._unrung = ""
         if isinstance(self.screen, StepScreen):
             self.screen.refresh_frame()
         self._set_title()
@@ -292,7 +296,7 @@ class Wizard(App[int]):
         else:
             self.say(f"{job.stage}: {ending.type}; it can go on from here.", "warn")
         if ending.type == "finished" and float(ending.data["seconds"]) >= LONG_SECONDS:
-            self._ring(f"{job.stage} is done")
+            self._unrung = f"{job.stage} is done"
         self.read_run()
 
     def _see_starts(self) -> None:

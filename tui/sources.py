@@ -57,7 +57,10 @@ def existing(source: str) -> Path:
     Raises:
         BadInput: it isn't.
     """
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # `~name` of nobody
+        path = Path(source)
     if not path.exists():
         raise BadInput(
             f"There is no folder, file or run {source!r}.",

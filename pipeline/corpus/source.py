@@ -110,7 +110,7 @@ def walk(root: Path) -> Iterator[SourceFile]:
     """
     inside = root.resolve()
     seen: set[tuple[int, int]] = set()
-    for path in sorted(_visible_files(root), key=lambda p: p.relative_to(root).as_posix()):
+    for path in sorted(visible_files(root), key=lambda p: p.relative_to(root).as_posix()):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             continue
         with suppress(OSError):
@@ -121,7 +121,8 @@ def walk(root: Path) -> Iterator[SourceFile]:
         yield SourceFile(path, _readable(path.relative_to(root).as_posix()))
 
 
-def _visible_files(root: Path) -> Iterator[Path]:
+def visible_files(root: Path) -> Iterator[Path]:
+    """The files that `walk` looks at, as they are met; nothing of them is read."""
     unlisted: list[OSError] = []
     for folder, subfolders, names in os.walk(root, followlinks=False, onerror=unlisted.append):
         subfolders[:] = [

@@ -7,6 +7,7 @@ helpers, and what runs can be shown to the user word for word.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import subprocess
@@ -80,10 +81,12 @@ class Docker:
     Attributes:
         environment: the whole environment; `docker run -e NAME` takes values from it.
         program: the program's name or path.
+        until: the moment, by the monotonic clock, after which no answer is waited for.
     """
 
     environment: Mapping[str, str]
     program: str = "docker"
+    until: float = math.inf
 
     def ask(self, *arguments: str) -> Completed:
         """Run a command that answers quickly.
@@ -91,7 +94,8 @@ class Docker:
         Raises:
             MissingPart: docker is not installed, or its daemon doesn't answer.
         """
-        return self.run((self.program, *arguments), timeout_seconds=_ASK_SECONDS)
+        left = min(_ASK_SECONDS, max(0.0, self.until - time.monotonic()))
+        return self.run((self.program, *arguments), timeout_seconds=left)
 
     def run(
         self,
@@ -185,6 +189,24 @@ def _has_nvidia_runtime(docker: Docker) -> bool:
     except json.JSONDecodeError:
         return False
     return answer.exit_code == 0 and isinstance(runtimes, dict) and "nvidia" in runtimes
+
+
+def image_size(docker: Docker, image: str) -> int | None:
+    """Bytes of an image on this machine; None when it was not pulled.
+
+    Raises:
+        MissingPart: docker is not there.
+        StageFailure: docker gives no answer that can be read.
+    """
+    answer = docker.ask("image", "inspect", "--format", "{{json .Size}}", image)
+    if answer.exit_code != 0:
+        if "no such" in answer.stderr.lower():
+            return None
+        raise _unclear("image inspect", answer)
+    try:
+        return int(json.loads(answer.stdout))
+    except (ValueError, TypeError) as error:
+        raise _unclear("image inspect", answer) from error
 
 
 def find_container(docker: Docker, name: str) -> Container | None:

@@ -124,6 +124,11 @@ def read_eval(folder: Path) -> EvalResult:
     return EvalResult(tuple(_set_result(row) for row in read_json(folder / METRICS)["sets"]))
 
 
+def sets_of(folder: Path) -> tuple[str, ...]:
+    """The names of the sets of an eval result, in its order."""
+    return tuple(each.name for each in read_eval(folder).sets)
+
+
 def eval_row(result: EvalResult) -> dict[str, Any]:
     """A result as the JSON object of `metrics.json`."""
     return asdict(result)

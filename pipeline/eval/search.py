@@ -15,6 +15,7 @@ from pipeline.encoder import Kind, load_encoder
 from pipeline.eval.records import System, vectors_path
 from pipeline.eval.sets import NamedSet
 from pipeline.files import canonical_json, replacing, write_text
+from pipeline.memory import memory_failures
 from pipeline.profiles import weights_folder
 from pipeline.rankings import rank_bm25, rank_vectors
 from pipeline.weights import weights_digest
@@ -66,7 +67,7 @@ def search(context: Context, sets: Sequence[NamedSet]) -> Found:
     """Rank every set by base, fine-tuned and BM25; the fine-tuned model's vectors are written.
 
     Raises:
-        StageFailure: a model gives numbers that are not finite.
+        StageFailure: a model gives numbers that are not finite, or memory is full.
         MissingPart: the base weights are not on this machine.
     """
     finetuned = context.inputs["finetune"]
@@ -96,7 +97,8 @@ def _search_with_model(
 
     def encode(texts: Sequence[str], kind: Kind) -> Vector:
         report = counter.on_batch(len(texts))
-        vectors = encode_cached(encoder, texts, kind, model.digest, context.cache, report)
+        with memory_failures(context.recipe, context.device, "encoder.batch_size"):
+            vectors = encode_cached(encoder, texts, kind, model.digest, context.cache, report)
         counter.add(len(texts))
         return vectors
 

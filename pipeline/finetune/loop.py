@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,8 @@ from pipeline.context import Control, Events
 from pipeline.errors import Interruption
 from pipeline.finetune.checkpoint import Checkpoints, Progress
 from pipeline.finetune.engine import Engine, StepReport
+from pipeline.finetune.pace import Pace
+from pipeline.recipe import Schedule
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,13 @@ class Hooks:
 
     Attributes:
         validate: dev nDCG@10 of the weights as they are; None without dev queries.
+        base_score: dev nDCG@10 of the base; 0 without dev queries.
         events: where steps are written.
         control: requests of the user.
     """
 
     validate: Callable[[], float] | None
+    base_score: float
     events: Events
     control: Control
 
@@ -36,11 +41,14 @@ def train(engine: Engine, checkpoints: Checkpoints, progress: Progress, hooks: H
         OSError: the disk is full.
     """
     saved = progress.step
+    pace = Pace(validates=hooks.validate is not None)
     try:
         while True:
             ended = _ended(engine, progress, hooks.control)
             if _validation_due(engine, progress, hooks, ended):
+                began = time.perf_counter()
                 progress = _validate(engine, checkpoints, progress, hooks)
+                pace = pace.after_validation(time.perf_counter() - began)
             if ended:
                 return progress
             if progress.step - saved >= engine.schedule.checkpoint_steps:
@@ -49,7 +57,8 @@ def train(engine: Engine, checkpoints: Checkpoints, progress: Progress, hooks: H
             hooks.control.poll()
             report = engine.step(progress.step)
             progress = _advance(progress, report)
-            _tell(hooks.events, progress, report, engine.schedule.total_steps)
+            pace = pace.after_step(report.seconds)
+            _tell(hooks.events, progress, report, engine.schedule, pace)
     except Interruption:
         if progress.step:
             checkpoints.save(progress, engine.encoder.model, engine.optimizer)
@@ -74,12 +83,18 @@ def _validate(
 ) -> Progress:
     assert hooks.validate is not None
     score = hooks.validate()
-    hooks.events.metric(step=progress.step, ndcg_at_10=score)
     progress = replace(progress, validated=progress.step)
-    if score <= progress.best_score:
-        return progress
-    checkpoints.save_best(progress.step, engine.encoder.model)
-    return replace(progress, best_step=progress.step, best_score=score)
+    if score > progress.best_score:
+        checkpoints.save_best(progress.step, engine.encoder.model)
+        progress = replace(progress, best_step=progress.step, best_score=score)
+    hooks.events.metric(
+        step=progress.step,
+        ndcg_at_10=score,
+        base_ndcg_at_10=hooks.base_score,
+        best_step=progress.best_step,
+        best_ndcg_at_10=progress.best_score,
+    )
+    return progress
 
 
 def _advance(progress: Progress, report: StepReport) -> Progress:
@@ -92,9 +107,13 @@ def _advance(progress: Progress, report: StepReport) -> Progress:
     )
 
 
-def _tell(events: Events, progress: Progress, report: StepReport, total: int) -> None:
+def _tell(
+    events: Events, progress: Progress, report: StepReport, schedule: Schedule, pace: Pace
+) -> None:
+    """What a screen shows of one step; the texts' own tokens are counted, without padding."""
     events.metric(
         step=progress.step,
+        steps=schedule.total_steps,
         epoch=round(report.epoch, 4),
         loss=report.loss,
         learning_rate=report.learning_rate,
@@ -102,5 +121,6 @@ def _tell(events: Events, progress: Progress, report: StepReport, total: int) ->
         samples_per_second=round(report.rows / report.seconds, 3),
         tokens_per_second=round(report.tokens / report.seconds, 1),
         negatives_per_query=round(report.negatives_per_query, 2),
+        seconds_left=round(pace.seconds_left(progress.step, schedule), 1),
     )
-    events.progress(progress.step, total, "training steps")
+    events.progress(progress.step, schedule.total_steps, "training steps")

@@ -12,7 +12,6 @@ from pipeline.cache import encode_cached
 from pipeline.context import Context, Outcome
 from pipeline.corpus.records import read_passages
 from pipeline.encoder import Encoder, load_encoder
-from pipeline.errors import StageFailure
 from pipeline.files import read_json, write_json
 from pipeline.finetune.batches import Sampler
 from pipeline.finetune.card import Facts, model_card
@@ -22,9 +21,10 @@ from pipeline.finetune.examples import TrainingSet, read_training_set
 from pipeline.finetune.loop import Hooks, train
 from pipeline.finetune.randomness import deterministic, seed_all
 from pipeline.finetune.validation import Validation, Vectors, prepare, score
+from pipeline.memory import memory_failures
 from pipeline.prep.records import read_held_out, read_training
 from pipeline.profiles import weights_folder
-from pipeline.recipe import Recipe, Schedule, schedule_for
+from pipeline.recipe import Schedule, schedule_for
 from pipeline.weights import weights_digest
 
 MODEL = "model"
@@ -46,18 +46,18 @@ def execute(context: Context) -> Outcome:
     Raises:
         BadInput: fewer than two examples, a batch without negatives, or unusable inputs.
         MissingPart: the base weights are not on this machine.
-        StageFailure: training diverged, or the GPU's memory is full.
+        StageFailure: training diverged, or memory is full; then it has a remedy.
         Interruption: cancel or SIGTERM, after a checkpoint.
     """
     checkpoints = Checkpoints(context.folder / "checkpoint")
     finished = context.folder / _FINISHED
     if not finished.is_file():
         threads = checkpoints.threads() or torch.get_num_threads()
-        try:
-            with deterministic(threads, context.device):
-                outcome = _fine_tune(context, checkpoints)
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(context.recipe) from error
+        with (
+            memory_failures(context.recipe, context.device, "finetune.micro_batch_size"),
+            deterministic(threads, context.device),
+        ):
+            outcome = _fine_tune(context, checkpoints)
         write_json(finished, {"summary": outcome.summary, "partial": outcome.partial})
     checkpoints.remove()
     context.events.artifact(MODEL, "fine-tuned model, a sentence-transformers folder")
@@ -79,10 +79,12 @@ def _fine_tune(context: Context, checkpoints: Checkpoints) -> Outcome:
     if before:
         context.events.resumed(step=before.step)
     elif validation:
-        context.events.metric(step=0, ndcg_at_10=validation.base_score)
+        base = validation.base_score
+        context.events.metric(step=0, ndcg_at_10=base, base_ndcg_at_10=base)
     embed = partial(_embed, context, encoder)
     validate = partial(score, validation, embed) if validation else None
-    hooks = Hooks(validate, context.events, context.control)
+    base_score = validation.base_score if validation else 0.0
+    hooks = Hooks(validate, base_score, context.events, context.control)
     progress = train(engine, checkpoints, before or Progress(), hooks)
     if progress.best_step:
         checkpoints.restore_best(progress.best_step, encoder.model)
@@ -109,7 +111,9 @@ def _prepare_validation(context: Context, encoder: Encoder) -> Validation | None
     digest = weights_digest(context.profile, context.cache)
 
     def embed_base(texts: Sequence[str], kind: Literal["query", "passage"]) -> Vectors:
-        return encode_cached(encoder, texts, kind, digest, context.cache, _reporter(context, kind))
+        report = _reporter(context, kind)
+        with memory_failures(context.recipe, context.device, "encoder.batch_size"):
+            return encode_cached(encoder, texts, kind, digest, context.cache, report)
 
     return prepare(dev, embed_base)
 
@@ -117,7 +121,8 @@ def _prepare_validation(context: Context, encoder: Encoder) -> Validation | None
 def _embed(
     context: Context, encoder: Encoder, texts: Sequence[str], kind: Literal["query", "passage"]
 ) -> Vectors:
-    return encoder.encode(texts, kind, _reporter(context, kind))
+    with memory_failures(context.recipe, context.device, "encoder.batch_size"):
+        return encoder.encode(texts, kind, _reporter(context, kind))
 
 
 def _reporter(context: Context, kind: str) -> Callable[[int, int], None]:
@@ -194,18 +199,3 @@ def _warnings(schedule: Schedule, progress: Progress, validation: Validation | N
             "ones were kept."
         )
     return said
-
-
-def _out_of_memory(recipe: Recipe) -> StageFailure:
-    size, encoded = recipe.finetune.micro_batch_size, recipe.encoder.batch_size
-    advice = (
-        f"Halve finetune.micro_batch_size: --set finetune.micro_batch_size={size // 2}"
-        if size > 1
-        else "finetune.micro_batch_size is 1 already: lower encoder.passage_tokens"
-    )
-    return StageFailure(
-        "The GPU's memory was full.",
-        safe="The last checkpoint is kept, and training goes on from it.",
-        next_step=f"{advice}. If it was encoding dev texts, halve encoder.batch_size "
-        f"(now {encoded}) instead. Then run the same command again.",
-    )

@@ -15,6 +15,7 @@ from pipeline.context import Context, Outcome
 from pipeline.corpus.records import Passage, Role, read_passages
 from pipeline.encoder import Kind, load_encoder
 from pipeline.errors import BadInput
+from pipeline.memory import memory_failures
 from pipeline.prep.automodel import AUTOMODEL_FILES, write_automodel
 from pipeline.prep.mining import Mined, Pool, Wanted, mine
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
@@ -51,6 +52,7 @@ def execute(context: Context) -> Outcome:
     Raises:
         BadInput: no training sample is kept, or none of a sample's passages exists.
         MissingPart: the base weights or faiss are not on this machine.
+        StageFailure: memory is full; then it has a remedy.
     """
     passages = {p.id: p for p in read_passages(context.inputs["corpus"].folder)}
     threshold = context.recipe.sdg.threshold
@@ -170,7 +172,8 @@ def _base_encoder(context: Context) -> Callable[[Sequence[str], Kind], Vectors]:
 
     def encode(texts: Sequence[str], kind: Kind) -> Vectors:
         report = _reporter(context, f"{'queries' if kind == 'query' else 'passages'} encoded")
-        return encode_cached(encoder, texts, kind, digest, context.cache, report)
+        with memory_failures(context.recipe, context.device, "encoder.batch_size"):
+            return encode_cached(encoder, texts, kind, digest, context.cache, report)
 
     return encode
 

@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.bm25 import terms
 from pipeline.corpus.records import Passage
 from pipeline.sdg.records import Flag, Sample
 from pipeline.sdg.words import copied_run
 from pipeline.sdg.writer import OFFLINE, Draft
+from pipeline.texts import terms
 
 Check = Callable[[Draft, Mapping[str, Passage], str], Flag | None]
 """A draft, the passages by id and the writer's name, to what is wrong."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
 from pipeline.errors import EndpointFailure, Interruption
 from pipeline.recipe import SdgSettings
 from pipeline.sdg import refusals
+from pipeline.sdg.address import address_of
 from pipeline.sdg.calls import Call, CallJournal, is_answer
 from pipeline.sdg.refusals import Verdict, verdict_on
 from pipeline.sdg.replies import listed_models
@@ -89,8 +88,8 @@ class Client:
         models = {self._settings.model, self._settings.judge_model or self._settings.model}
         if self.offered and (unlisted := sorted(models.difference(self.offered))):
             found.append(f"The endpoint doesn't list {', '.join(unlisted)}, but answers for it.")
-        parts = urlsplit(self._settings.base_url)
-        if self._key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        address = address_of(self._settings)
+        if self._key and address.scheme == "http" and not address.loopback:
             found.append("The key travels unencrypted: sdg.base_url is http, not https.")
         return found
 
@@ -220,27 +219,13 @@ def read_key(settings: SdgSettings, environment: Mapping[str, str]) -> str:
     Raises:
         EndpointFailure: the address is none, or the key is missing or cannot be sent.
     """
-    try:
-        parts = urlsplit(settings.base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise refusals.unusable_address(settings)
+    address = address_of(settings)
     key = environment.get(settings.key_variable, "").strip()
-    if not key and not is_loopback(host):
+    if not key and not address.loopback:
         raise refusals.missing_key(settings)
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise refusals.unusable_key(settings)
     return key
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _request(call: Call, dialect: int) -> dict[str, Any]:

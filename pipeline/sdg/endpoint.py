@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 from pipeline.context import Control, Events
 from pipeline.recipe import SdgSettings
+from pipeline.sdg.batches import CALLS_PER_BATCH, batches
 from pipeline.sdg.calls import Call, CallJournal
 from pipeline.sdg.client import Client
+from pipeline.sdg.guidance import guidance_of
 from pipeline.sdg.plan import Assignment
 from pipeline.sdg.prompts import (
     LEVELS,
@@ -27,16 +28,13 @@ from pipeline.sdg.quotes import locate
 from pipeline.sdg.replies import Reply, read_reply, text_of
 from pipeline.sdg.scoring import LEVEL_MAX, score_of
 from pipeline.sdg.turns import Conversation, converse
-from pipeline.sdg.writer import Draft, Lost
+from pipeline.sdg.writer import Draft, Lost, Watcher
 
-QUESTIONS_PER_CALL = 4
-"""More make replies that break more often; fewer cost more calls. Judging goes by four, too."""
 CONTENT_ATTEMPTS = 2
 """A damaged reply is asked for once more, for what it lacks."""
 _TOKENS_MAX = 4096
 _JUDGE_TEMPERATURE = 0.0
 _JUDGE_TOP_P = 1.0
-_CALLS_A_BATCH = 2
 
 
 class EndpointWriter:
@@ -49,6 +47,7 @@ class EndpointWriter:
         journal: CallJournal,
         control: Control,
         events: Events,
+        watcher: Watcher,
         stop: threading.Event,
     ) -> None:
         self._settings = settings
@@ -56,10 +55,9 @@ class EndpointWriter:
         self._journal = journal
         self._control = control
         self._events = events
+        self._watcher = watcher
         self._stop = stop
         self._done = self._total = 0
-        self.tokens_in = self.tokens_out = 0
-        """Tokens of all replies used, those of earlier attempts included."""
 
     @property
     def name(self) -> str:
@@ -73,10 +71,10 @@ class EndpointWriter:
 
     def write(self, assignments: Iterable[Assignment]) -> Iterator[Draft | Lost]:
         """One draft or loss for each assignment, in order; fewer when `finish` is asked."""
-        batches = list(_batches(assignments))
-        self._total = _CALLS_A_BATCH * len(batches)
+        asked = list(batches(assignments))
+        self._total = CALLS_PER_BATCH * len(asked)
         for written in converse(
-            [self._conversation(batch) for batch in batches],
+            [self._conversation(batch) for batch in asked],
             known=lambda call: self._journal.body(call.key),
             ask=self._client.ask,
             width=self._settings.concurrency,
@@ -88,14 +86,17 @@ class EndpointWriter:
     def _conversation(self, batch: Sequence[Assignment]) -> Conversation[list[Draft | Lost]]:
         before = self._done
         written = yield from self._generate(batch)
+        self._watcher.wrote(sum(isinstance(entry, Draft) for entry in written))
         gradable = [entry for entry in written if isinstance(entry, Draft) and entry.gradable]
         graded = (yield from self._grade(gradable)) if gradable else {}
         # Batches run side by side, so this is an estimate until the last one has ended.
-        self._total = max(self._done, self._total + min(0, self._done - before - _CALLS_A_BATCH))
-        return [
+        self._total = max(self._done, self._total + min(0, self._done - before - CALLS_PER_BATCH))
+        done = [
             graded.get(entry.assignment.id, entry) if isinstance(entry, Draft) else entry
             for entry in written
         ]
+        self._watcher.arrived(done)
+        return done
 
     def _generate(self, batch: Sequence[Assignment]) -> Conversation[list[Draft | Lost]]:
         found: dict[str, Draft] = {}
@@ -132,7 +133,7 @@ class EndpointWriter:
         return Call(
             purpose="generate",
             model=self.name,
-            messages=generate_messages(asked),
+            messages=generate_messages(asked, guidance_of(self._settings)),
             temperature=self._settings.temperature,
             top_p=self._settings.top_p,
             max_tokens=_TOKENS_MAX,
@@ -156,18 +157,9 @@ class EndpointWriter:
         reply = read_reply(call.key, body, field)
         self._done += 1
         self._total = max(self._total, self._done)
-        self.tokens_in += reply.tokens_in
-        self.tokens_out += reply.tokens_out
+        self._watcher.answered(reply.tokens_in, reply.tokens_out)
         self._events.progress(self._done, self._total, "calls answered")
-        self._events.metric(tokens_in=self.tokens_in, tokens_out=self.tokens_out)
         return reply
-
-
-def _batches(assignments: Iterable[Assignment]) -> Iterator[list[Assignment]]:
-    for _, group in groupby(assignments, key=lambda assignment: assignment.document):
-        asked = list(group)
-        for start in range(0, len(asked), QUESTIONS_PER_CALL):
-            yield asked[start : start + QUESTIONS_PER_CALL]
 
 
 def _draft(asked: Sequence[Assignment], assignment: Assignment, item: Mapping[str, Any]) -> Draft:

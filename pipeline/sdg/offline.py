@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.bm25 import Bm25, terms
+from pipeline.bm25 import Bm25
 from pipeline.corpus.records import Passage
 from pipeline.sdg import queries
 from pipeline.sdg.plan import Assignment
@@ -24,6 +24,7 @@ from pipeline.sdg.records import Quote
 from pipeline.sdg.sentences import Sentence, sentences
 from pipeline.sdg.words import content_terms, copied_run
 from pipeline.sdg.writer import OFFLINE, Draft, Lost
+from pipeline.texts import terms
 
 STYLES = ("question", "keyword", "heading")
 

@@ -10,19 +10,10 @@ from itertools import combinations
 
 from pipeline.corpus.records import Document, Passage, Role
 from pipeline.recipe import SdgSettings
+from pipeline.sdg.batches import QUERY_KINDS, asked_documents, hops_for, kind_for, questions_for
 from pipeline.sdg.sentences import sentences
 from pipeline.sdg.words import content_terms
 
-QUERY_KINDS = (
-    "contextual",
-    "multi_hop",
-    "structural",
-    "multi_hop",
-    "contextual",
-    "structural",
-    "multi_hop",
-)
-"""The published recipe's mix of seven: 3 multi-hop, 2 structural, 2 contextual."""
 REASONINGS = ("factual", "relational", "inferential", "temporal", "procedural", "causal")
 """The published recipe's reasoning types; `visual` is left out, as text has nothing to see."""
 
@@ -77,35 +68,12 @@ def plan(
     settings: SdgSettings,
     seed: int,
 ) -> list[Assignment]:
-    """All questions of a run, document by document.
-
-    Of near-duplicate documents only the longest is asked about: its twins would yield the same
-    questions again.
-    """
-    by_document: dict[str, list[Passage]] = defaultdict(list)
-    for passage in passages:
-        by_document[passage.document].append(passage)
-    longest: dict[str, Document] = {}
-    for document in documents:
-        rival = longest.get(document.group)
-        if rival is None or _size(document, by_document) > _size(rival, by_document):
-            longest[document.group] = document
+    """All questions of a run, document by document; see `asked_documents` for which."""
     return [
         assignment
-        for document in longest.values()
-        if by_document[document.id]
-        for assignment in _ask(document, by_document[document.id], settings, seed)
+        for document, cut in asked_documents(documents, passages)
+        for assignment in _ask(document, cut, settings, seed)
     ]
-
-
-def questions_for(passages: int, settings: SdgSettings) -> int:
-    """How many questions a document of so many passages gets: proportional, at least one."""
-    full = settings.document_passages
-    return max(1, (settings.questions_per_document * passages + full // 2) // full)
-
-
-def _size(document: Document, by_document: dict[str, list[Passage]]) -> tuple[int, int, str]:
-    return len(by_document[document.id]), len(document.text), document.id
 
 
 def _ask(
@@ -115,7 +83,7 @@ def _ask(
     count = questions_for(len(passages), settings)
     offset = rng.randrange(len(QUERY_KINDS))
     kinds = [
-        _kind(QUERY_KINDS[(offset + number) % len(QUERY_KINDS)], settings)
+        kind_for(QUERY_KINDS[(offset + number) % len(QUERY_KINDS)], settings)
         for number in range(count)
     ]
     wanted = [_hops(kind, rng, settings) for kind in kinds]
@@ -135,14 +103,10 @@ def _ask(
         )
 
 
-def _kind(kind: str, settings: SdgSettings) -> str:
-    if settings.hops_max == 1 and kind == "multi_hop":
-        return "contextual"
-    return "multi_hop" if settings.hops_min > 1 else kind
-
-
 def _hops(kind: str, rng: random.Random, settings: SdgSettings) -> int:
-    return rng.randint(max(2, settings.hops_min), settings.hops_max) if kind == "multi_hop" else 1
+    fewest, most = hops_for(kind, settings)
+    # A kind without a choice draws no number: the plans of earlier versions stay as they are.
+    return rng.randint(fewest, most) if kind == "multi_hop" else fewest
 
 
 def _choose(passages: Sequence[Passage], wanted: Sequence[int]) -> list[tuple[int, ...]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from pipeline.bm25 import terms
 from pipeline.sdg.words import STOP_WORDS, is_content
+from pipeline.texts import terms
 
 WORDS_MIN = 5
 WORDS_MAX = 12

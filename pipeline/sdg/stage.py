@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.context import Context, Outcome
 from pipeline.corpus.records import (
+    Document,
     ImportedSample,
     Passage,
     read_documents,
@@ -20,13 +21,14 @@ from pipeline.corpus.records import (
 )
 from pipeline.errors import BadInput
 from pipeline.files import write_json, write_jsonl
-from pipeline.recipe import SdgSettings
+from pipeline.sdg.arrivals import Arrivals
 from pipeline.sdg.calls import CallJournal
-from pipeline.sdg.checks import check, flag_duplicates
+from pipeline.sdg.consent import leaving_of, require_consent
 from pipeline.sdg.imported import IMPORTED, imported_samples
 from pipeline.sdg.offline import OfflineWriter
 from pipeline.sdg.plan import Assignment, plan
-from pipeline.sdg.records import FUNNEL, SAMPLES, Sample, sample_id
+from pipeline.sdg.records import FUNNEL, SAMPLES, Sample
+from pipeline.sdg.samples import Samples
 from pipeline.sdg.writer import OFFLINE, Draft, Lost, Writer
 
 _PROGRESS_EVERY = 50
@@ -47,6 +49,7 @@ def execute(context: Context) -> Outcome:
 
     Raises:
         BadInput: the corpus has no passages to ask about.
+        NoConsent: nobody has agreed that the documents leave for the endpoint.
         EndpointFailure: the endpoint refuses, is gone, answers nonsense, or its key is missing.
         Busy: another process is asking for this run.
         Interruption: the user asked the stage to end; replies are kept.
@@ -55,16 +58,35 @@ def execute(context: Context) -> Outcome:
     passages = list(read_passages(corpus))
     if imported := list(read_imported(corpus)):
         return _take_over(context, imported, passages)
-    assignments = plan(read_documents(corpus), passages, context.recipe.sdg, context.recipe.seed)
+    return write_samples(context, list(read_documents(corpus)), passages, {})
+
+
+def write_samples(
+    context: Context,
+    documents: Sequence[Document],
+    passages: Sequence[Passage],
+    about: Mapping[str, Any],
+) -> Outcome:
+    """Write the samples of some documents.
+
+    Args:
+        context: the stage's or the trial's surroundings.
+        documents: those to ask about.
+        passages: all of the corpus.
+        about: further fields of the funnel.
+
+    Raises:
+        BadInput, NoConsent, EndpointFailure, Busy, Interruption: as `execute`.
+    """
+    assignments = plan(documents, passages, context.recipe.sdg, context.recipe.seed)
     if not assignments:
         raise BadInput(
             "The corpus has no passages to write questions about.",
             safe="Nothing was changed and nothing was asked.",
             next_step="Look at `embedsmith corpus` for why its files were skipped.",
         )
-    written = _write(context, assignments, passages)
-    samples = to_samples(written.drafts, passages, context.recipe.sdg, written.writer)
-    funnel = _funnel(assignments, written.drafts, samples)
+    written, samples = _write(context, documents, passages, assignments)
+    funnel = {**_funnel(assignments, written.drafts, samples), **about}
     write_jsonl(context.folder / SAMPLES, (asdict(sample) for sample in samples))
     write_json(context.folder / FUNNEL, funnel)
     warnings = [*written.warnings, *_losses(written.drafts)]
@@ -84,60 +106,45 @@ def execute(context: Context) -> Outcome:
     )
 
 
-def to_samples(
-    drafts: Sequence[Draft | Lost],
-    passages: Sequence[Passage],
-    settings: SdgSettings,
-    writer: str,
-) -> list[Sample]:
-    """Drafts as checked samples, in order; the same question on the same evidence counts once."""
-    by_id = {passage.id: passage for passage in passages}
-    samples: dict[str, Sample] = {}
-    for draft in drafts:
-        if isinstance(draft, Lost):
-            continue
-        identity = sample_id((by_id[p].text for p in draft.passages), draft.question)
-        sample = Sample(
-            id=identity,
-            question=draft.question,
-            answer=draft.answer,
-            passages=draft.passages,
-            quotes=draft.quotes,
-            role=draft.assignment.role,
-            score=draft.score,
-            levels=dict(draft.levels),
-            flags=check(draft, by_id, writer),
-            complexity=draft.complexity,
-            hops=draft.hops,
-            kind=draft.kind,
-            writer=writer,
-        )
-        samples.setdefault(identity, sample)
-    return flag_duplicates(list(samples.values()), settings.duplicate_similarity)
-
-
 def _write(
-    context: Context, assignments: Sequence[Assignment], passages: Sequence[Passage]
-) -> _Written:
-    if context.recipe.sdg.writer == OFFLINE:
-        writer = OfflineWriter(passages, context.recipe.seed)
-        return _Written(writer.name, _drain(context, writer, assignments), {"tokens": 0}, ())
-    return _ask(context, assignments)
+    context: Context,
+    documents: Sequence[Document],
+    passages: Sequence[Passage],
+    assignments: Sequence[Assignment],
+) -> tuple[_Written, list[Sample]]:
+    settings = context.recipe.sdg
+    offline = settings.writer == OFFLINE
+    made = Samples(passages, OFFLINE if offline else settings.model)
+    asked, threshold = len(assignments), settings.threshold
+    with Arrivals(context.folder, context.events, made, asked, threshold) as arrivals:
+        if offline:
+            writer = OfflineWriter(passages, context.recipe.seed)
+            written = _drain(context, writer, assignments, arrivals)
+        else:
+            require_consent(context.run, leaving_of(documents, passages, settings))
+            written = _ask(context, assignments, arrivals)
+        samples = made.all(written.drafts, settings.duplicate_similarity)
+        arrivals.settle(samples)
+    return written, samples
 
 
 def _drain(
-    context: Context, writer: Writer, assignments: Sequence[Assignment]
-) -> list[Draft | Lost]:
+    context: Context, writer: Writer, assignments: Sequence[Assignment], arrivals: Arrivals
+) -> _Written:
     drafts: list[Draft | Lost] = []
     for draft in writer.write(assignments):
         drafts.append(draft)
+        arrivals.wrote(isinstance(draft, Draft))
+        arrivals.arrived([draft])
         if len(drafts) % _PROGRESS_EVERY == 0 or len(drafts) == len(assignments):
             context.events.progress(len(drafts), len(assignments), "questions written")
             context.control.poll()
-    return drafts
+            if context.control.finish_asked:
+                break
+    return _Written(writer.name, drafts, {"tokens": 0}, ())
 
 
-def _ask(context: Context, assignments: Sequence[Assignment]) -> _Written:
+def _ask(context: Context, assignments: Sequence[Assignment], arrivals: Arrivals) -> _Written:
     # The client takes half a second to load, and a rehearsal needs none.
     from pipeline.sdg.client import Client, Clock
     from pipeline.sdg.endpoint import EndpointWriter
@@ -146,14 +153,15 @@ def _ask(context: Context, assignments: Sequence[Assignment]) -> _Written:
     stop = threading.Event()
     with CallJournal(context.run.calls_path) as journal:
         client = Client(settings, os.environ, journal, Clock(time.time, stop.wait), stop)
-        writer = EndpointWriter(settings, client, journal, context.control, context.events, stop)
+        control, events = context.control, context.events
+        writer = EndpointWriter(settings, client, journal, control, events, arrivals, stop)
         drafts = list(writer.write(assignments))
     details = {
         "judge": writer.judge,
         "calls_paid": client.paid,
-        "tokens_in": writer.tokens_in,
-        "tokens_out": writer.tokens_out,
-        "tokens": writer.tokens_in + writer.tokens_out,
+        "tokens_in": arrivals.tokens_in,
+        "tokens_out": arrivals.tokens_out,
+        "tokens": arrivals.tokens_in + arrivals.tokens_out,
     }
     return _Written(writer.name, drafts, details, client.warnings())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.bm25 import terms
+from pipeline.texts import terms
 
 _FUNCTION_WORDS = """
     a about above after again all also although always am among an and another any are as at be

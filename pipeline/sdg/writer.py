@@ -68,6 +68,19 @@ class Lost:
     call: str = ""
 
 
+class Watcher(Protocol):
+    """Who wants to know how writing goes on, before drafts come in order."""
+
+    def answered(self, tokens_in: int, tokens_out: int) -> None:
+        """A reply was read."""
+
+    def wrote(self, questions: int) -> None:
+        """So many questions have their words."""
+
+    def arrived(self, entries: Iterable[Draft | Lost]) -> None:
+        """These are done."""
+
+
 class Writer(Protocol):
     """Writes questions. The same assignments give the same drafts."""
 

@@ -32,13 +32,16 @@ def test_a_grown_corpus_keeps_replies_decisions_and_folds(cli, tmp_path):
     grown = write_documents(tmp_path / "grown", TOPICS)
     with ScriptedEndpoint() as endpoint:
         cli(
-            *("rehearse", old, "--to", "sdg", "--set", "sdg.writer=endpoint"),
+            *("rehearse", old, "--to", "sdg", "--yes", "--set", "sdg.writer=endpoint"),
             *("--set", f"sdg.base_url={endpoint.base_url}"),
         )
         paid = len(endpoint.answered)
         first = rows(cli, "rehearsal-old", "sdg", "samples.jsonl")
         cli("review", "rehearsal-old", first[0]["id"], "--reject", "--reason", "generic")
-        cli("run", grown, "--from-run", "rehearsal-old", "--name", "grown", "--to", "sdg")
+        grow = ("run", grown, "--from-run", "rehearsal-old", "--name", "grown", "--to", "sdg")
+        assert "--yes" in cli(*grow, code=11).err, "a grown corpus needs another yes"
+        assert len(endpoint.answered) == paid
+        cli(*grow, "--yes")
         again = len(endpoint.answered) - paid
     assert 0 < again < paid, "only the two new documents were asked about"
     before = {d["path"]: d for d in rows(cli, "rehearsal-old", "corpus", "documents.jsonl")}

@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 
-from pipeline.bm25 import K1, B, Bm25, terms
+from pipeline.bm25 import K1, B, Bm25
+from pipeline.texts import terms
 
 TEXTS = ["the cat sat", "the dog sat on the cat", "a bird", "", "cat cat cat"]
 

@@ -8,6 +8,7 @@ from pipeline.profiles import REHEARSAL_PROFILE, find_profile
 from pipeline.recipe import Recipe, apply, default_settings
 from pipeline.run import create_run
 from pipeline.stage import (
+    CAME_LATER,
     NOT_IDENTITY,
     STAGE_NAMES,
     STAGES,
@@ -37,8 +38,35 @@ def test_every_setting_identifies_a_stage_or_is_left_out_with_a_reason():
     # The profile is identified by its weights and its rules for texts.
     everything = set(default_settings()) - {"profile"}
     assert used.isdisjoint(NOT_IDENTITY)
-    assert used | set(NOT_IDENTITY) >= everything - {"deploy.target"}
-    assert set(NOT_IDENTITY) <= everything
+    assert used | set(NOT_IDENTITY) | set(CAME_LATER) >= everything - {"deploy.target"}
+    assert set(NOT_IDENTITY) | set(CAME_LATER) <= everything
+    assert used.isdisjoint(CAME_LATER), "a default is the value that changes nothing"
+
+
+FIRST_VERSION = {
+    "corpus": "ee01d6bf55f4f8f5",
+    "sdg": "ed932311a9bd7a3c",
+    "prep": "c2b7c911309bd8d7",
+    "finetune": "3d724fbd01cda7c4",
+}
+"""Fingerprints of default settings by the version that had no guidance."""
+
+
+@pytest.mark.parametrize("name", FIRST_VERSION)
+def test_an_upgrade_makes_no_finished_stage_stale(name):
+    settings = settings_of(find_stage(name), Recipe())
+    assert Identity(name, 1, settings, {"corpus": "d"}).fingerprint == FIRST_VERSION[name]
+
+
+@pytest.mark.parametrize("name", ["sdg", "trial"])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("sdg.audience", "engineers"), ("sdg.language", "German"), ("sdg.examples", ["how"])],
+)
+def test_guidance_is_part_of_what_questions_are_made_from(name, setting, value):
+    guided = settings_of(find_stage(name), apply(Recipe(), {setting: value}, "test"))
+    plain = settings_of(find_stage(name), Recipe())
+    assert set(guided) - set(plain) == {setting}
 
 
 def test_every_stage_needs_only_earlier_ones():

@@ -11,14 +11,17 @@ import pytest
 from documents import WORDS, write_documents
 from fake_nvml import FakeNvml, h200, t4
 
+from pipeline import worker
 from pipeline.errors import Busy, SystemRefusal
 from pipeline.journal import read_journal
-from pipeline.launch import LocalLauncher
-from pipeline.locks import Lock
+from pipeline.launch import LocalLauncher, log_path
+from pipeline.locks import Lock, is_held
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
+from pipeline.requests import ask
 from pipeline.run import cache_home, change_recipe, create_run
-from pipeline.stage import folder_of, status_of_run
-from pipeline.worker import as_failure, execute, plan_job
+from pipeline.sdg.trial import list_trials
+from pipeline.stage import folder_of, status_of_run, trial_status
+from pipeline.worker import INTERRUPTED_EXIT, as_failure, execute, main, plan_job
 
 
 @pytest.fixture
@@ -168,3 +171,135 @@ def test_stale_says_which_setting_changed(run):
     assert status.state == "stale"
     assert status.reason == "corpus.passage_tokens changed from 160 to 100"
     assert folder_of(run, "", status).name == status.identity.fingerprint
+
+
+def test_stale_says_that_guidance_came_and_went(run):
+    execute(job_of(run), cache_home())
+    plain = job_of(run, "sdg")
+    execute(plain, cache_home())
+    change_recipe(run, {"sdg.audience": "engineers"}, "test")
+    status = status_of_run(run, "", cache_home())[1]
+    assert status.reason == "sdg.audience changed from nothing to engineers"
+    execute(job_of(run, "sdg"), cache_home())
+    change_recipe(run, {"sdg.audience": ""}, "test")
+    assert job_of(run, "sdg").folder == plain.folder
+    (plain.folder / "done.json").rename(plain.folder / "done.away")
+    (plain.folder / "journal.jsonl").unlink()
+    status = status_of_run(run, "", cache_home())[1]
+    assert status.reason == "sdg.audience changed from engineers to nothing"
+
+
+def test_a_trial_is_done_by_a_worker_and_is_no_link_of_the_chain(run):
+    assert trial_status(run, "", cache_home()).state == "waiting"
+    execute(job_of(run), cache_home())
+    assert trial_status(run, "", cache_home()).state == "new"
+    job = plan_job(run, "", "trial", {"documents": "2"}, cache_home())
+    assert execute(job, cache_home()) == 0
+    assert job.folder.parent == run.path / "trial"
+    assert trial_status(run, "", cache_home(), {"documents": "2"}).state == "done"
+    assert trial_status(run, "", cache_home()).state == "stale", "three documents are others"
+    states = [status.state for status in status_of_run(run, "", cache_home())]
+    assert states[:3] == ["done", "new", "waiting"]
+    change_recipe(run, {"sdg.audience": "engineers"}, "test")
+    assert trial_status(run, "", cache_home(), {"documents": "2"}).state == "stale"
+    guided = plan_job(run, "", "trial", {"documents": "2"}, cache_home())
+    execute(guided, cache_home())
+    trials = list_trials(run)
+    assert [trial.folder for trial in trials] == [guided.folder, job.folder]
+    assert [trial.guidance.audience for trial in trials] == ["engineers", ""]
+    now, before = trials
+    assert now.documents() == before.documents()
+    assert set(now.by_document()) == {document.id for document in now.documents()}
+    assert sum(map(len, now.by_document().values())) == len(list(now.samples())) > 0
+
+
+def waited(worker, seconds=60):
+    """The exit code of a worker."""
+    until = time.monotonic() + seconds
+    while worker.exit_code() is None:
+        assert time.monotonic() < until, worker.log.read_text()
+        time.sleep(0.05)
+    return worker.exit_code()
+
+
+def launched(run, stage, then):
+    return LocalLauncher(os.environ).start(run, stage, "", {}, then)
+
+
+def stages_of(run):
+    return [(e.data["stage"], e.type) for e in read_journal(run.events_path)]
+
+
+def test_one_process_goes_on_with_the_next_stage_and_nothing_is_held_over(run):
+    started = launched(run, "corpus", ("sdg",))
+    assert waited(started) == 0
+    assert stages_of(run) == [(s, t) for s in ("corpus", "sdg") for t in ("started", "finished")]
+    pids = set()
+    for stage in ("corpus", "sdg"):
+        result = run.current(stage)
+        events = read_journal(result.folder / "journal.jsonl")
+        pids |= {e.data["pid"] for e in events if e.type == "started"}
+        assert not is_held(result.folder / "lock")
+        assert log_path(run, stage).read_text().count("--- ") == 1, "each in its own log"
+    assert pids == {started.pid}
+
+
+def test_a_stage_that_is_done_is_passed_over(run):
+    execute(job_of(run), cache_home())
+    execute(job_of(run, "sdg"), cache_home())
+    before = stages_of(run)
+    assert waited(launched(run, "corpus", ("sdg",))) == 0
+    assert stages_of(run) == before
+
+
+def test_a_failed_stage_ends_the_chain(run, documents):
+    for path in documents.iterdir():
+        path.write_bytes(b"\0" * 50)
+    assert waited(launched(run, "corpus", ("sdg",))) == 4
+    assert {stage for stage, _ in stages_of(run)} <= {"corpus"}
+    assert not (run.path / "sdg").exists()
+
+
+def test_a_cancelled_stage_ends_the_chain(run):
+    change_recipe(run, {"sdg.questions_per_document": 100_000}, "test")
+    worker = launched(run, "corpus", ("sdg", "prep"))
+    until = time.monotonic() + 30
+    while not (working := [f for f in run.attempts("sdg") if is_held(f / "lock")]):
+        assert time.monotonic() < until, worker.log.read_text()
+        time.sleep(0.01)
+    assert not is_held(run.current("corpus").folder / "lock"), "the first one's lock is free"
+    ask(working[0], "cancel")
+    code = waited(worker)
+    assert code in (0, INTERRUPTED_EXIT)
+    assert not (run.path / "prep").exists(), "cancel ends the chain, in time or too late"
+
+
+def test_the_next_stage_starts_as_if_it_had_been_launched(run, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.chdir(run.path)
+    monkeypatch.setattr("pipeline.worker._reap_group", lambda: None)
+    became = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: became.append(arguments))
+    assert main(["--stage", "corpus", "--option", "x=y", "--then", "sdg", "--then", "prep"]) == 0
+    ((program, command, environment),) = became
+    assert program == sys.executable
+    assert command[-3:] == ["--stage", "sdg", "--then=prep"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "the rehearsal's worker hid the GPUs"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_a_stop_that_comes_too_late_for_a_stage_still_ends_the_chain(run, monkeypatch):
+    monkeypatch.chdir(run.path)
+    monkeypatch.setattr("pipeline.worker._reap_group", lambda: None)
+    became = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: became.append(arguments))
+    finish = worker._finish
+
+    def late(job, outcome, started):
+        finish(job, outcome, started)
+        ask(job.folder, "cancel")
+
+    monkeypatch.setattr(worker, "_finish", late)
+    assert main(["--stage", "corpus", "--then", "sdg"]) == 0
+    assert run.current("corpus") is not None
+    assert became == []

@@ -92,6 +92,10 @@ if arguments[0] == "run":
     })
     leave(0, out=state["containers"][-1]["Id"] + "\n")
 verb = arguments[1]
+if arguments[0] == "image":
+    if arguments[-1] not in state["images"]:
+        leave(1, err=f"Error response from daemon: No such image: {arguments[-1]}\n")
+    leave(0, out=render(options("--format")[0], {"Size": state["images"][arguments[-1]]}) + "\n")
 if verb == "ls":
     label = options("--filter")[0].removeprefix("label=")
     found = [d["Id"] for d in state["containers"] if label in (d["Config"]["Labels"] or {})]
@@ -159,6 +163,7 @@ class FakeDocker:
                 "runtimes": {"runc": {"path": "runc"}, "nvidia": {"path": "nvidia"}},
                 "refuses": "",
                 "outcome": {"status": "running", "exit_code": 0, "log": "", "model": "served"},
+                "images": {},
                 "containers": [],
                 "removed": [],
             }

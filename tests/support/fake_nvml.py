@@ -37,6 +37,8 @@ class Card:
     mig: int | None = None
     slices: tuple[Slice | None, ...] = ()
     errors: dict[str, int] = field(default_factory=dict)
+    load: int = 0
+    temperature: int = 40
 
 
 def a100(uuid="GPU-a100", **changes):
@@ -148,3 +150,23 @@ class FakeNvml:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
         self._device("nvmlDeviceGetMigDeviceHandleByIndex", device)
         return device
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        devices = [device for card in self.cards for device in (card, *card.slices) if device]
+        for device in devices:
+            if device.uuid == uuid:
+                return device
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+
+    def nvmlDeviceGetUtilizationRates(self, handle):
+        self._card("nvmlDeviceGetUtilizationRates", handle)
+        return SimpleNamespace(gpu=handle.load, memory=0)
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):
+        self._card("nvmlDeviceGetTemperature", handle)
+        return handle.temperature
+
+    def _card(self, name, handle):
+        self._device(name, handle)
+        if isinstance(handle, Slice):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)

@@ -21,11 +21,14 @@ from pipeline.encoder import load_encoder
 from pipeline.errors import BadInput, Cancelled, StageFailure, Terminated
 from pipeline.files import digest_folder
 from pipeline.finetune import stage
+from pipeline.finetune.engine import Engine
 from pipeline.finetune.stage import execute
 from pipeline.finetune.validation import ndcg, rankings
 from pipeline.journal import read_journal
 from pipeline.prep.records import read_held_out, read_training, write_training
 from pipeline.profiles import REHEARSAL_PROFILE, known_profiles
+from pipeline.recipe import Recipe, apply
+from pipeline.stage import find_stage, settings_of
 
 _PROCESS = """
 import sys
@@ -73,8 +76,11 @@ def test_every_step_and_every_validation_is_told(undisturbed):
     context, outcome = undisturbed
     steps = context.events.of("metric", "loss")
     assert [event["step"] for event in steps] == list(range(1, 49))
+    assert {event["steps"] for event in steps} == {48}
+    assert all(event["seconds_left"] > 0 for event in steps), "a validation follows each"
     assert steps[0].keys() == {
         "step",
+        "steps",
         "epoch",
         "loss",
         "learning_rate",
@@ -82,9 +88,16 @@ def test_every_step_and_every_validation_is_told(undisturbed):
         "samples_per_second",
         "tokens_per_second",
         "negatives_per_query",
+        "seconds_left",
     }
     told = scores(context)
     assert list(told) == [0, 10, 20, 30, 40, 48]
+    last = context.events.of("metric", "ndcg_at_10")[-1]
+    assert last["base_ndcg_at_10"] == outcome.summary["dev_ndcg_at_10_base"]
+    assert (last["best_step"], last["best_ndcg_at_10"]) == (
+        outcome.summary["best_step"],
+        outcome.summary["dev_ndcg_at_10"],
+    )
     assert told.pop(0) == outcome.summary["dev_ndcg_at_10_base"]
     best = max(told.values())
     assert outcome.summary["dev_ndcg_at_10"] == best
@@ -260,15 +273,62 @@ def test_an_example_of_another_corpus_is_refused_by_name(toy):
         execute(toy.context())
 
 
-def test_a_full_gpu_names_the_setting_to_halve(toy, scripted):
-    full = scripted(stop_at=40, error=torch.OutOfMemoryError)
+@pytest.fixture
+def small_memory(monkeypatch):
+    """Training passes of more texts than `texts` find the memory full, from the n-th on."""
+
+    def limit(texts, after=0, error=torch.OutOfMemoryError):
+        passes = []
+        whole = Engine.forward
+
+        def forward(engine, batch):
+            if len(batch) > texts:
+                passes.append(len(batch))
+                if len(passes) > after:
+                    raise error("CUDA out of memory. Tried to allocate 20.00 GiB")
+            return whole(engine, batch)
+
+        monkeypatch.setattr(Engine, "forward", forward)
+
+    return limit
+
+
+def test_after_a_full_memory_the_same_attempt_goes_on_with_its_remedy(toy, small_memory):
+    small_memory(texts=4, after=60)
+    with pytest.raises(StageFailure) as caught:
+        execute(toy.context())
+    assert caught.value.remedy == {"finetune.micro_batch_size": 4}
+    assert "--set finetune.micro_batch_size=4" in caught.value.next_step
+    assert "finetune.micro_batch_size = 8" in caught.value.happened
+    again = toy.context(overrides=dict(caught.value.remedy))
+    outcome = execute(again)
+    (resumed,) = again.events.of("resumed")
+    assert resumed["step"] in range(7, 48, 7)
+    assert min(losses(again)) == resumed["step"] + 1
+    assert outcome.summary["steps"] == 48
+    assert outcome.summary["dev_ndcg_at_10"] > outcome.summary["dev_ndcg_at_10_base"] + 0.2
+
+
+def test_a_smaller_micro_batch_is_the_same_result():
+    before, after = Recipe(), apply(Recipe(), {"finetune.micro_batch_size": 4}, "test")
+    training = find_stage("finetune")
+    assert settings_of(training, before) == settings_of(training, after)
+
+
+def test_the_smallest_micro_batch_has_no_remedy_and_says_so(toy, small_memory):
+    small_memory(texts=0)
+    with pytest.raises(StageFailure) as caught:
+        execute(toy.context(overrides={"finetune.micro_batch_size": 1}))
+    assert caught.value.remedy == {}
+    assert "is 1 already" in caught.value.next_step
+
+
+def test_a_memory_that_is_full_while_dev_texts_are_encoded_names_the_other_setting(toy, scripted):
+    full = scripted(stop_at=30, error=torch.OutOfMemoryError)
     with pytest.raises(StageFailure) as caught:
         execute(toy.context(control=full))
-    assert "finetune.micro_batch_size=4" in caught.value.next_step
-    smallest = {"finetune.micro_batch_size": 1}
-    with pytest.raises(StageFailure) as caught:
-        execute(toy.context(overrides=smallest, control=replace(full, polls=0)))
-    assert "encoder.passage_tokens" in caught.value.next_step
+    assert "encoder.batch_size" in caught.value.happened
+    assert caught.value.remedy == {}, "on a CPU texts are encoded one by one"
 
 
 def test_a_rehearsal_says_so_on_its_card_and_in_its_summary(toy):

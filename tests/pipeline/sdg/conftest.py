@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipeline.journal import JournalWriter, read_journal
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
 from pipeline.requests import Requests
 from pipeline.run import Result, create_run
+from pipeline.sdg.consent import leaving, record_consent
 
 MODULES = {"bisect": "train", "textwrap": "test", "queue": "train", "shelve": "dev"}
 KEY = "nvapi-0123456789abcdefSECRET"
@@ -96,12 +98,15 @@ class Bench:
     path: Path
     corpus: Result
     overrides: dict
+    agreed: bool = True
 
     def context(self, name="result", **overrides):
         """A context; settings by dotted name with `__` for the dot."""
         changed = self.overrides | {key.replace("__", "."): v for key, v in overrides.items()}
         profile = find_profile(REHEARSAL_PROFILE)
         run = create_run(self.path, profile, changed, "a test")
+        if self.agreed and (what := leaving(self.corpus.folder, run.recipe().sdg)):
+            record_consent(run, what, time.time)
         folder = self.path / "sdg" / name
         folder.mkdir(parents=True, exist_ok=True)
         journal = JournalWriter(folder / "journal.jsonl")

@@ -10,8 +10,9 @@ import pytest
 from endpoint import CHAT, MODEL, MODELS, Answer, ScriptedEndpoint, completion
 
 from pipeline.errors import EndpointFailure
+from pipeline.sdg.address import is_loopback
 from pipeline.sdg.calls import Call, CallJournal
-from pipeline.sdg.client import ATTEMPTS_MAX, Client, Clock, Stopped, is_loopback, read_key
+from pipeline.sdg.client import ATTEMPTS_MAX, Client, Clock, Stopped, read_key
 
 KEY = "nvapi-0123456789abcdefSECRET"
 CALL = Call(

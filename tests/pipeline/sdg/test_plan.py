@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.corpus.records import Document, Passage
 from pipeline.recipe import SdgSettings
-from pipeline.sdg.plan import QUERY_KINDS, REASONINGS, plan, questions_for
+from pipeline.sdg.batches import QUERY_KINDS, questions_for
+from pipeline.sdg.plan import REASONINGS, plan
 
 
 def word(*numbers):

@@ -21,7 +21,7 @@ from pipeline.errors import BadInput, Busy, Cancelled, EndpointFailure
 from pipeline.files import digest_folder, read_json, write_jsonl
 from pipeline.locks import Lock
 from pipeline.requests import ask
-from pipeline.sdg.plan import questions_for
+from pipeline.sdg.batches import questions_for
 from pipeline.sdg.records import FUNNEL, SAMPLES, read_samples
 from pipeline.sdg.stage import execute
 

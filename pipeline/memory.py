@@ -1,0 +1,95 @@
+"""Memory that is full: told from other errors, and answered with the smaller setting.
+
+Imports no torch: its error is known by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from pipeline.errors import StageFailure
+from pipeline.recipe import Recipe, flatten
+
+Setting = Literal["finetune.micro_batch_size", "encoder.batch_size"]
+"""What memory depends on: in training steps, and wherever texts are only encoded. Neither is
+part of a fingerprint, so with a smaller one the same attempt goes on."""
+
+_CPU_WORDS = ("not enough memory", "can't allocate memory", "cannot allocate memory")
+"""What torch's CPU allocator says, in a RuntimeError (c10/core/impl/alloc_cpu.cpp)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the GPU or of the machine is full."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    said = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(words in said for words in _CPU_WORDS)
+
+
+@contextmanager
+def memory_failures(recipe: Recipe, device: str, setting: Setting) -> Iterator[None]:
+    """Turn an out-of-memory error inside into a failure with its remedy.
+
+    The innermost one speaks: a failure that it raised passes through those around it.
+
+    Args:
+        recipe: the settings as they are.
+        device: `cpu` or `cuda`.
+        setting: what decides how much memory the work inside takes.
+
+    Raises:
+        StageFailure: the memory is full.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(recipe, device, setting) from error
+
+
+def out_of_memory(recipe: Recipe, device: str, setting: Setting) -> StageFailure:
+    """The failure for memory that is full; its `remedy` holds half of the setting, or nothing."""
+    remedy = smaller(recipe, device, setting)
+    whose = "GPU's" if device == "cuda" else "machine's"
+    training = setting == "finetune.micro_batch_size"
+    if remedy:
+        ((name, value),) = remedy.items()
+        advice = f"Halve {name}: run the same command again with --set {name}={value}."
+    else:
+        advice = _without_remedy(device, setting)
+    return StageFailure(
+        f"The {whose} memory was full while {'the model trained' if training else 'encoding'} "
+        f"({setting} = {flatten(recipe)[setting]}).",
+        safe="Finished results are kept, and so is the last checkpoint of a training, from which "
+        "it goes on.",
+        next_step=advice,
+        remedy=remedy,
+    )
+
+
+def smaller(recipe: Recipe, device: str, setting: Setting) -> Mapping[str, Any]:
+    """Half of the setting, by its name; empty where a smaller one can't help."""
+    value = int(flatten(recipe)[setting])
+    # On a CPU texts are encoded one by one, whatever the batch size.
+    if value <= 1 or (device == "cpu" and setting == "encoder.batch_size"):
+        return {}
+    return {setting: value // 2}
+
+
+def _without_remedy(device: str, setting: Setting) -> str:
+    if setting == "finetune.micro_batch_size":
+        reason = f"{setting} is 1 already, so no smaller batch is left."
+    elif device == "cpu":
+        reason = "On a CPU texts are encoded one by one already."
+    else:
+        reason = f"{setting} is 1 already."
+    others = "other processes on the GPU" if device == "cuda" else "other programs"
+    return (
+        f"{reason} End {others} and run the same command again, or lower encoder.passage_tokens, "
+        "which makes another result."
+    )

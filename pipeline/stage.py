@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pipeline.corpus.source import open_source
 from pipeline.deploy.records import ServiceRecord
 from pipeline.deploy.services import find_service
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, Failure
 from pipeline.eval.sets import eval_sets_digest
 from pipeline.files import digest_value, read_json
 from pipeline.journal import ending, read_journal
@@ -224,6 +224,8 @@ def status_of_run(
     cache: Path,
     options: Mapping[str, str] | None = None,
     recipe: Recipe | None = None,
+    *,
+    lenient: bool = False,
 ) -> tuple[Status, ...]:
     """Where every stage of a run stands, in order.
 
@@ -234,13 +236,15 @@ def status_of_run(
         options: what one call asks for beyond the recipe: `url` verifies another endpoint,
             `again` makes verification measure once more.
         recipe: another recipe than the one on the disk, to see what it would make stale.
+        lenient: what keeps a stage from starting becomes its reason (`failed`) instead of being
+            raised: a window shows the others all the same.
 
     Raises:
         BadRecipe: the recipe cannot be understood.
         BadInput: the corpus's source is gone and no corpus was made yet.
         MissingPart: the base weights are not on this machine.
     """
-    return _statuses(_setting(run, variant, cache, options, recipe), STAGES)
+    return _statuses(_setting(run, variant, cache, options, recipe), STAGES, lenient)
 
 
 def trial_status(
@@ -277,10 +281,18 @@ def job_statuses(
     return _statuses(setting, (*map(find_stage, TRIAL_STAGE.needs), TRIAL_STAGE))
 
 
-def _statuses(setting: _Setting, stages: Sequence[Stage]) -> tuple[Status, ...]:
+def _statuses(
+    setting: _Setting, stages: Sequence[Stage], lenient: bool = False
+) -> tuple[Status, ...]:
     statuses: dict[str, Status] = {}
     for stage in stages:
-        statuses[stage.name] = _status(setting, stage, statuses)
+        try:
+            statuses[stage.name] = _status(setting, stage, statuses)
+        except Failure as failure:
+            if not lenient:
+                raise
+            last = setting.run.current(stage.name, setting.variant)
+            statuses[stage.name] = Status(stage, "failed", failure.happened, None, last)
     return tuple(statuses.values())
 
 

@@ -67,7 +67,7 @@ def read_snapshot(run: Run, variant: str = "") -> Snapshot:
     recipe = run.recipe(variant)
     profile = find_profile(recipe.profile)
     try:
-        statuses = status_of_run(run, variant, cache_home())
+        statuses = status_of_run(run, variant, cache_home(), lenient=True)
     except (Failure, OSError, ValueError) as error:
         return Snapshot(run, variant, recipe, profile, {}, {}, {}, as_failure(error))
     return Snapshot(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.errors import BadInput
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
 from pipeline.recipe import Recipe, apply, default_settings
 from pipeline.run import create_run
@@ -108,3 +109,17 @@ def test_a_changed_document_changes_the_corpus_s_fingerprint(run, tmp_path):
     assert fingerprint() == before, "its time is not its content"
     source.write_text(source.read_text() + "More.")
     assert fingerprint() != before
+
+
+def test_a_window_sees_the_other_stages_where_one_cannot_start(tmp_path):
+    run = create_run(
+        tmp_path / "run",
+        find_profile(REHEARSAL_PROFILE),
+        {"corpus.source": str(tmp_path / "gone")},
+        "a test",
+    )
+    with pytest.raises(BadInput):
+        status_of_run(run, "", tmp_path / "cache")
+    corpus, sdg, *_ = status_of_run(run, "", tmp_path / "cache", lenient=True)
+    assert (corpus.state, sdg.state) == ("failed", "waiting")
+    assert "gone" in corpus.reason

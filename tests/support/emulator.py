@@ -22,8 +22,9 @@ _SEQUENCE = re.compile(
     re.DOTALL,
 )
 _ALTERNATE = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
-_UNKNOWN_TO_PYTE = re.compile(rb"\x1b(?:[PX^_]|\[[<=>]|\[\??[0-9;]*[ -/]+[@-~])", re.DOTALL)
-"""What pyte would draw as text or take for another sequence."""
+_TITLE = re.compile(rb"\x1b\][02];([^\x07\x1b]*)(?:\x07|\x1b\\)")
+_UNKNOWN_TO_PYTE = re.compile(rb"\x1b(?:[]PX^_]|\[[<=>]|\[\??[0-9;]*[ -/]+[@-~])", re.DOTALL)
+"""What pyte would draw as text or take for another sequence (OSC 22 for a title)."""
 
 _ASK_MODE = re.compile(rb"\x1b\[\?(\d+)\$p")
 _ASK_COLOUR = re.compile(rb"\x1b\](1[01]);\?")
@@ -69,6 +70,8 @@ class Emulator:
     """
 
     def __init__(self, columns: int, rows: int) -> None:
+        self.title = ""
+        """The window's title."""
         self._screens = {is_alternate: _PyteScreen(columns, rows) for is_alternate in (False, True)}
         self._streams = {key: pyte.ByteStream(screen) for key, screen in self._screens.items()}
         self._lock = threading.RLock()
@@ -93,6 +96,8 @@ class Emulator:
                 if switch := _ALTERNATE.fullmatch(match.group()):
                     self._receives_alternate = switch.group(1) == b"h"
                     parts.append((self._receives_alternate, bytearray()))
+                elif title := _TITLE.fullmatch(match.group()):
+                    self.title = title.group(1).decode(errors="replace")
                 elif not _UNKNOWN_TO_PYTE.match(match.group()):
                     parts[-1][1].extend(match.group())
                 questions.append(match.group())
@@ -123,13 +128,6 @@ class Emulator:
             while not drawn_only and self.draw_next() is not None:
                 pass
             return [line.rstrip() for line in self._screens[self._shows_alternate].display]
-
-    @property
-    def title(self) -> str:
-        """The window's title."""
-        with self._lock:
-            self.lines()
-            return self._screens[True].title or self._screens[False].title
 
     @property
     def alternate(self) -> bool:

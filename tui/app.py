@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from rich.style import Style
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.binding import BindingType
@@ -29,7 +30,7 @@ from tui.canvas import Canvas, Difference
 from tui.clipboard import copy, copy_folder
 from tui.glyphs import ASCII, UNICODE
 from tui.keys import bindings, key_name
-from tui.look import textual_theme
+from tui.look import styles_of, textual_theme
 from tui.opening import Opening
 from tui.palette import WizardCommands
 from tui.preferences import Preferences, write_preferences
@@ -100,6 +101,10 @@ class Wizard(App[int]):
         """Our variables, for the moment before a theme is set."""
         return textual_theme(self.opening.themes[self.opening.theme]).variables
 
+    def tone_styles(self) -> Mapping[str, Style]:
+        """The styles of the theme's tones."""
+        return styles_of(self.opening.themes[self.theme])
+
     # Opening
 
     def on_mount(self) -> None:
@@ -131,6 +136,15 @@ class Wizard(App[int]):
         self._open_screen("opening")
         self.read_run(go=True)
 
+    def take_run(self, snapshot: Snapshot) -> None:
+        """Make a run that was just made the current one; the step that is shown stays."""
+        self.current, self.variant, self.snapshot = snapshot.run, snapshot.variant, snapshot
+        self._marks = marks(snapshot.run, snapshot.variant)
+        self._jobs.clear()
+        self._working.clear()
+        if isinstance(self.screen, StepScreen):
+            self.screen.refresh_all()
+
     def open_runs(self) -> None:
         """Show the list of runs."""
         self._open_screen("runs")
@@ -143,8 +157,11 @@ class Wizard(App[int]):
     def _screen_of(self, name: str) -> Screen[Any]:
         if not self.is_screen_installed(name):
             module, _, attribute = _SCREENS[name].partition(":")
-            screen = getattr(importlib.import_module(module), attribute)
-            self.install_screen(cast("Screen[Any]", screen()), name)
+            screen = cast("Screen[Any]", getattr(importlib.import_module(module), attribute)())
+            if isinstance(screen, StepScreen):
+                # Before it is mounted: a class that comes later styles every widget again.
+                screen.classify(*self.size)
+            self.install_screen(screen, name)
         return self.get_screen(name)
 
     def _open_screen(self, name: str) -> None:
@@ -195,7 +212,8 @@ class Wizard(App[int]):
         """Where every step stands."""
         snapshot = self.snapshot
         if snapshot is None:
-            return step_states({}, machine_ready=False, reviewed=False)
+            ready = self.rehearsing or bool(self.gate_open)
+            return step_states({}, machine_ready=ready, reviewed=False)
         prep = snapshot.state("prep")
         return step_states(
             snapshot.stages,

@@ -8,13 +8,13 @@ import signal
 import sys
 from argparse import (
     SUPPRESS,
+    Action,
     ArgumentParser,
     Namespace,
     RawDescriptionHelpFormatter,
     _SubParsersAction,
 )
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import Failure, as_failure
@@ -100,7 +100,7 @@ def make_parser() -> ArgumentParser:
         epilog=_EPILOGUE,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=version("embedsmith"))
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     parser.add_argument("--home", metavar="FOLDER", help="where runs lie")
     _add_window(parser)
     parser.set_defaults(json=False, run="", variant="")
@@ -139,6 +139,16 @@ def make_parser() -> ArgumentParser:
     prune.add_argument("--yes", action="store_true", help="remove it")
     _check_unused(commands)
     return parser
+
+
+class _Version(Action):
+    """Looks the version up only where it is asked for: that takes as long as the parser."""
+
+    def __call__(self, parser: ArgumentParser, *_: object, **__: object) -> None:
+        from importlib.metadata import version
+
+        print(version("embedsmith"))
+        parser.exit()
 
 
 def _check_unused(commands: _SubParsersAction[ArgumentParser]) -> None:

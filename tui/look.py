@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
+from rich.style import Style
 from textual.theme import Theme as TextualTheme
 
+from tui.rows import TONES, Tone
 from tui.themes import TERMINAL_COLOUR, Theme
 
-PLAIN_STYLES = {
+_PLAIN_ATTRIBUTES: Mapping[Tone, str] = {
     "title": "bold",
     "strong": "bold",
     "accent": "bold",
-    "good": "none",
     "warn": "bold",
     "bad": "bold reverse",
     "quote": "underline",
     "key": "bold",
-    "cursor": "reverse",
-    "muted": "none",
 }
 """What tells tones apart where there is no colour."""
 
-COLOUR_STYLES = dict.fromkeys(PLAIN_STYLES, "none") | {
-    "title": "bold",
-    "strong": "bold",
-    "key": "bold",
+_ATTRIBUTES: Mapping[Tone, str] = {"title": "bold", "strong": "bold", "key": "bold"}
+
+_COLOURS: Mapping[Tone, str] = {
+    "text": "foreground",
+    "strong": "foreground",
+    "quote": "foreground",
+    "title": "primary",
+    "key": "accent",
 }
+"""The theme's colour of a tone that isn't called like it."""
+
+CURSOR = "cursor"
+"""The style of the selected row, beside those of the tones."""
+
+
+@lru_cache
+def styles_of(theme: Theme) -> Mapping[str, Style]:
+    """The Rich style of every tone and of `CURSOR`; grounds are left to the widget.
+
+    Args:
+        theme: one of ours.
+    """
+    attributes = _PLAIN_ATTRIBUTES if theme.plain else _ATTRIBUTES
+    styles: dict[str, Style] = {}
+    for tone in TONES:
+        colour = str(getattr(theme, _COLOURS.get(tone, tone)))
+        ground = theme.quote if tone == "quote" else TERMINAL_COLOUR
+        styles[tone] = Style.parse(attributes.get(tone, "")) + Style(
+            color=None if colour == TERMINAL_COLOUR else colour,
+            bgcolor=None if ground == TERMINAL_COLOUR else ground,
+        )
+    cursor = Style(reverse=True) if theme.plain else Style(bgcolor=theme.cursor)
+    return {**styles, CURSOR: cursor}
 
 
 _PLAIN_VARIABLES = dict.fromkeys(
@@ -48,7 +78,6 @@ _PLAIN_VARIABLES = dict.fromkeys(
 
 def textual_theme(theme: Theme) -> TextualTheme:
     """The theme with our tones as variables of the style sheet."""
-    styles = PLAIN_STYLES if theme.plain else COLOUR_STYLES
 
     def colour(name: str) -> str:
         value = str(getattr(theme, name))
@@ -57,15 +86,9 @@ def textual_theme(theme: Theme) -> TextualTheme:
     variables = {
         "tone-muted": colour("muted"),
         "tone-accent": colour("accent"),
-        "tone-good": colour("good"),
         "tone-warn": colour("warn"),
         "tone-bad": colour("bad"),
-        "tone-quote": colour("quote"),
         "tone-border": colour("border"),
-        "tone-series-1": colour("series_1"),
-        "tone-series-2": colour("series_2"),
-        "tone-series-3": colour("series_3"),
-        "row-cursor": colour("cursor"),
         "border": colour("border"),
         "scrollbar": colour("border"),
         "scrollbar-background": colour("background"),
@@ -75,7 +98,6 @@ def textual_theme(theme: Theme) -> TextualTheme:
         "scrollbar-background-active": colour("background"),
         "scrollbar-corner-color": colour("background"),
         **(_PLAIN_VARIABLES if theme.plain else {}),
-        **{f"style-{tone}": style for tone, style in styles.items()},
     }
     return TextualTheme(
         name=theme.name,

@@ -139,7 +139,7 @@ def train_steps(examples: Sequence[Example], settings: Settings, dropout: bool) 
     with TemporaryDirectory() as folder, deterministic(settings.threads, "cpu"):
         seed_all(recipe.seed)
         engine = Engine(encoder, data, sampler, schedule, recipe.finetune)
-        train(engine, Checkpoints(Path(folder)), Progress(), Hooks(None, laps, laps))
+        train(engine, Checkpoints(Path(folder)), Progress(), Hooks(None, 0.0, laps, laps))
     # Questions are unique, so a question's number is its row's.
     order = tuple(batch.queries[row] for batch in batches for row in batch.row_query.tolist())
     return Training(tuple(laps.losses), tuple(laps.costs), order)

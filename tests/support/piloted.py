@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from text_snapshot import screen_text
+
 from pipeline.profiles import find_profile
 from pipeline.run import Result
 from tui.steps import StageState
@@ -69,7 +71,4 @@ async def until(pilot, holds, seconds=15.0):
         await pilot.pause(0.02)
 
 
-def screen_text(app):
-    """What the screen shows, line by line."""
-    strips = app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+__all__ = ["drive", "screen_text", "snapshot_of", "terminal", "until"]

@@ -50,6 +50,8 @@ KEYS: Mapping[str, str] = {
 }
 """What xterm sends for a key; any other key is the character itself."""
 
+ESCAPE_SECONDS = 0.15
+"""What follows an Escape sooner makes an Alt with it: Textual waits for 0.1 s."""
 _READ_BYTES = 65536
 _RATE_STEP_SECONDS = 0.01
 """A slow line is read in steps as long as this."""
@@ -133,6 +135,8 @@ class PtyTerminal:
         """Press keys, by name (`enter`, `f1`, `ctrl+c`, `up`) or as a character."""
         for name in names:
             self.send(KEYS.get(name, name))
+            if name == "escape":
+                time.sleep(ESCAPE_SECONDS)
 
     def resize(self, columns: int, rows: int) -> None:
         """Give the window another size; the process gets its signal."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psutil  # type: ignore[import-untyped]
 import pytest
 from emulator import Screen, Wanted, framed, shows
-from pty_terminal import clean_environment
+from pty_terminal import ESCAPE_SECONDS, clean_environment
 
 _POLL_SECONDS = 0.05
 _WRAPPER = 'trap : INT QUIT; "$@"; echo $? > "$0"'
@@ -76,7 +76,13 @@ class Tmux:
 
     def keys(self, *keys: str, literal: bool = False) -> None:
         """Send keys as `tmux send-keys` takes them (`Enter`, `F1`, `C-c`), or text as it is."""
-        self._tmux("send-keys", *(("-l",) if literal else ()), "--", *keys)
+        if literal:
+            self._tmux("send-keys", "-l", "--", *keys)
+            return
+        for key in keys:
+            self._tmux("send-keys", "--", key)
+            if key == "Escape":
+                time.sleep(ESCAPE_SECONDS)
 
     def screen(self) -> Screen:
         """What the pane shows now."""

@@ -115,7 +115,9 @@ def test_a_dropped_line_hangs_the_program_up(echo):
 def test_a_sequence_may_come_in_pieces():
     emulator = Emulator(20, 2)
     answers = b""
-    for byte in b"\x1b]2;title\x07\x1b[?1049hh\xc3\xa9llo\x1b[5n\x1bPq#1\x1b\\\x1b[<u.":
+    for byte in (
+        b"\x1b]2;title\x07\x1b]22;pointer\x1b\\\x1b[?1049hh\xc3\xa9llo\x1b[5n\x1bPq#1\x1b\\\x1b[<u."
+    ):
         answers += emulator.receive(bytes([byte]), 0.0)
     assert emulator.lines() == ["héllo.", ""]
     assert emulator.title == "title"

@@ -38,7 +38,6 @@ class MachineScreen(StepScreen):
 
     def on_mount(self) -> None:
         """Look at the machine."""
-        super().on_mount()
         self.action_recheck()
 
     def primary(self) -> str:

@@ -134,19 +134,16 @@ class StepScreen(Screen[None]):
         """A thread of this screen that failed says so."""
         self.wizard.on_worker_state_changed(event)
 
-    def on_mount(self) -> None:
-        """Classes for the size, before the first frame."""
-        self._classify(self.app.size.width, self.app.size.height)
-
     def on_resize(self, event: Resize) -> None:
         """Another size may want another layout."""
-        self._classify(event.size.width, event.size.height)
+        self.classify(event.size.width, event.size.height)
 
     def on_screen_resume(self, event: ScreenResume) -> None:
         """Back on this step: show what became of it."""
         self.refresh_all()
 
-    def _classify(self, columns: int, lines: int) -> None:
+    def classify(self, columns: int, lines: int) -> None:
+        """Set the classes that choose a layout for this many columns and lines."""
         self.set_class(columns < SMALLEST[0] or lines < SMALLEST[1], "-tiny")
         self.set_class(columns >= RAIL_COLUMNS, "-wide")
         self.set_class(lines >= 30, "-tall")

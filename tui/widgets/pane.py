@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.segment import Segment
 from rich.style import Style
@@ -16,28 +16,29 @@ from textual.strip import Strip
 
 from tui.glyphs import ascii_only
 from tui.keys import bindings
-from tui.rows import TONES, Row, fit
+from tui.look import CURSOR
+from tui.rows import Row, fit
+
+if TYPE_CHECKING:
+    from tui.app import Wizard
 
 Build = Callable[[int, int], Sequence[Row]]
 """Makes the rows of a pane for its width and height in cells."""
-
-_TONE_CLASSES = {f"tone--{tone}" for tone in TONES}
 
 
 class _Rows(ScrollView):
     """What both panes share: tones become the theme's styles."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = _TONE_CLASSES | {"pane--cursor"}
-
     def strip_of(self, cells: Row, selected: bool = False) -> Strip:
         """A row as Textual paints it, in the whole width."""
         width = self.scrollable_content_region.width
-        cursor = self.get_component_rich_style("pane--cursor") if selected else Style.null()
+        wizard = cast("Wizard", self.app)
+        styles, ground = wizard.tone_styles(), self.rich_style
         # A terminal without Unicode can't show every word of a document.
-        shown = ascii_only if self.app.has_class("-ascii") else str
+        shown = ascii_only if wizard.opening.ascii else str
+        cursor = styles[CURSOR] if selected else Style.null()
         segments = [
-            Segment(shown(text), self.get_component_rich_style(f"tone--{tone}") + cursor)
-            for text, tone in fit(cells, width)
+            Segment(shown(text), ground + styles[tone] + cursor) for text, tone in fit(cells, width)
         ]
         return Strip(segments, width)
 

@@ -515,4 +515,7 @@ def _scalar(name: str, value: Any, wanted: type, where: str) -> Any:
         raise _refused(name, value, "a finite number", where)
     if name.endswith("_url") and "@" in given.partition("//")[2].partition("/")[0]:
         raise _refused(name, "...", "without user name and password; keys go by variable", where)
+    if name.endswith("key_variable") and not (given.isascii() and given.isidentifier()):
+        # It may be the key itself, which no message repeats and no file keeps.
+        raise _refused(name, "...", "the name of an environment variable, not the key", where)
     return value

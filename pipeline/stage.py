@@ -207,6 +207,15 @@ def adopt(run: Run, variant: str, status: Status) -> None:
         run.set_current(status.stage.name, variant, status.result.fingerprint)
 
 
+def once_more(now: float) -> dict[str, str]:
+    """The options of a verification that is a new measurement, however often it was made before.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    return {"again": f"@{now:.0f}"}
+
+
 def settings_of(stage: Stage, recipe: Recipe) -> dict[str, Any]:
     """The settings that identify a stage's result, by dotted name."""
     return {

@@ -26,7 +26,7 @@ from textual.worker import Worker, WorkerState
 from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
 from pipeline.run import Run, home, list_runs
-from tui.canvas import Canvas, Difference
+from tui.canvas import Canvas, Painted
 from tui.clipboard import copy, copy_folder
 from tui.glyphs import ASCII, UNICODE
 from tui.keys import bindings, key_name
@@ -37,9 +37,9 @@ from tui.preferences import Preferences, write_preferences
 from tui.progress import duration
 from tui.rows import Tone
 from tui.screens.step import StepScreen
-from tui.steps import STEP_NAMES, StepName, StepState, opening_step, step_states
+from tui.steps import STEP_NAMES, StepName, StepState, opening_step, step_of, step_states
 from tui.terminal import notify_sequence, title_sequence
-from tui.watch import Job, Snapshot, marks, read_snapshot, working
+from tui.watch import Job, Marks, Snapshot, marks, read_snapshot, working
 
 TICK_SECONDS = 0.5
 """How often journals are read and screens are brought up to date."""
@@ -56,6 +56,8 @@ class Start:
     stage: str
     worker: Any
     shown: bool = field(default=False)
+    since: float = 0.0
+    then: tuple[str, ...] = ()
 
 
 class Wizard(App[int]):
@@ -86,11 +88,12 @@ class Wizard(App[int]):
         self.secrets: dict[str, str] = {}
         """Keys that were typed: held here, handed to workers by environment, written nowhere."""
         self.notice: tuple[str, Tone] = ("", "muted")
-        self._canvas = Canvas()
+        self._canvas = Canvas(erases=not opening.terminal.screen)
         self._jobs: dict[Path, Job] = {}
         self._starts: list[Start] = []
+        self._told: set[tuple[Path, int]] = set()
         self._working: list[Path] = []
-        self._marks: tuple[object, ...] = ()
+        self._marks: Marks | None = None
         self._looked = 0.0
         self._title = self._unrung = ""
         self._focused_window = True
@@ -131,7 +134,7 @@ class Wizard(App[int]):
     def open_run(self, run: Run, variant: str = "") -> None:
         """Make a run the current one and go to where it stands."""
         self.current, self.variant = run, variant
-        self.snapshot, self._marks = None, ()
+        self.snapshot, self._marks = None, None
         self._jobs.clear()
         self._open_screen("opening")
         self.read_run(go=True)
@@ -194,7 +197,7 @@ class Wizard(App[int]):
             return
         first = self.snapshot is None
         self.snapshot = snapshot
-        self._marks = marks(run, self.variant)
+        self._marks = self._seen(run)
         if snapshot.failure and first:
             self.say(snapshot.failure.happened, "warn")
         if go:
@@ -202,6 +205,11 @@ class Wizard(App[int]):
         elif isinstance(self.screen, StepScreen):
             self.screen.refresh_all()
         self.tick()
+
+    def _seen(self, run: Run) -> tuple[object, ...]:
+        """The run's marks; a screen that follows the decisions itself needs no reading for them."""
+        follows = isinstance(self.screen, StepScreen) and self.screen.FOLLOWS_DECISIONS
+        return marks(run, self.variant, decisions=not follows)
 
     def _run_unreadable(self, failure: Failure) -> None:
         self.current = None
@@ -231,6 +239,8 @@ class Wizard(App[int]):
     def job(self, stage: str) -> Job | None:
         """The journal of a stage's result as the recipe means it now; None while it has none."""
         folder = self.snapshot.folders.get(stage) if self.snapshot else None
+        if folder is None:
+            folder = self._trial_folder(stage)
         for working_folder in self._working:
             if working_folder.parent.name == stage:
                 folder = working_folder
@@ -240,6 +250,15 @@ class Wizard(App[int]):
             self._jobs[folder] = Job(stage, folder)
             self._jobs[folder].poll()
         return self._jobs[folder]
+
+    def _trial_folder(self, stage: str) -> Path | None:
+        """Of the trial, which is no stage, the last attempt: this window may have started it."""
+        from pipeline.sdg.trial import TRIAL
+
+        if stage != TRIAL or self.current is None:
+            return None
+        attempts = self.current.attempts(stage)
+        return max(attempts, key=lambda path: path.stat().st_mtime, default=None)
 
     def running(self, *stages: str) -> Job | None:
         """The job of one of these stages that a worker is on now."""
@@ -279,13 +298,12 @@ class Wizard(App[int]):
         run = self.current
         if run is None:
             return
-        now = time.monotonic()
+        now, at_work = time.monotonic(), (self._working, len(self._starts))
         if now - self._looked >= LOOK_SECONDS or self._starts:
             self._looked = now
             self._working = working(run)
             self._see_starts()
-            if self.snapshot and marks(run, self.variant) != self._marks:
-                self._marks = marks(run, self.variant)
+            if self.snapshot and self._changed(marks(run, self.variant)):
                 self.read_run()
         for folder in [*self._working, *(set(self._jobs) - set(self._working))]:
             job = self.job(folder.parent.name) if folder in self._working else self._jobs[folder]
@@ -297,15 +315,31 @@ class Wizard(App[int]):
             self._unrung = ""
         if isinstance(self.screen, StepScreen):
             self.screen.refresh_frame()
+            if at_work != (self._working, len(self._starts)):
+                self.screen.refresh_work()
         self._set_title()
 
+    def _changed(self, now: Marks) -> bool:
+        """Whether the snapshot may read otherwise by now.
+
+        Where decisions are being made each of them changes what is kept: their sum is read when
+        the user goes on, so that no key waits for it.
+        """
+        before = self._marks
+        deciding = isinstance(self.screen, StepScreen) and self.screen.STEP == "review"
+        if before and deciding and before.run == now.run:
+            return False
+        self._marks = now
+        return before != now
+
     def _job_said(self, job: Job, events: Sequence[Event]) -> None:
-        if isinstance(self.screen, StepScreen) and job.stage in self.screen.step.stages:
+        if isinstance(self.screen, StepScreen) and step_of(job.stage) == self.screen.STEP:
             self.screen.job_changed(job, events)
         if job.ending in events and job.ending is not None:
             self._job_ended(job, job.ending)
 
     def _job_ended(self, job: Job, ending: Event) -> None:
+        self._told.add((job.folder, ending.seq))
         if ending.type == "finished":
             self.say(f"{job.stage}: done in {duration(float(ending.data['seconds']))}.", "good")
         elif ending.type == "failed":
@@ -322,7 +356,8 @@ class Wizard(App[int]):
         at_work = {folder.parent.name for folder in self._working}
         for start in list(self._starts):
             code = start.worker.exit_code()
-            if start.stage in at_work:
+            # The first of a chain may have been done before anybody looked.
+            if at_work & {start.stage, *start.then}:
                 start.shown = True
             if start.shown and code is None:
                 self._starts.remove(start)
@@ -334,8 +369,14 @@ class Wizard(App[int]):
         from tui.follow import without_ending
 
         job = self.job(start.stage)
-        said = bool(job and job.ending)
-        if code not in (0, 130) and not said:
+        ending = job.ending if job else None
+        if job and (events := job.poll()):
+            self._job_said(job, events)
+        elif job and ending and ending.time >= start.since:
+            # Its whole life lay between two looks.
+            if (job.folder, ending.seq) not in self._told:
+                self._job_ended(job, ending)
+        elif code not in (0, 130):
             self.fail(without_ending(start.stage, start.worker), retry=[start.stage])
         self.read_run()
 
@@ -408,9 +449,8 @@ class Wizard(App[int]):
         from tui.follow import told
         from tui.screens.dialogs import log_tail
 
-        step = self.screen.step if isinstance(self.screen, StepScreen) else None
-        stages = list(step.stages) if step and job.stage in step.stages else [job.stage]
-        retry = stages[stages.index(job.stage) :]
+        step = self.screen if isinstance(self.screen, StepScreen) else None
+        retry = step.chain(job.stage) if step and job.stage in step.step.stages else [job.stage]
         remedy = ending.data.get("remedy") or None
         self.fail(told(ending.data), log=log_tail(job.log, 20), retry=retry, remedy=remedy)
 
@@ -424,7 +464,7 @@ class Wizard(App[int]):
         snapshot = self.snapshot
         if snapshot is None or not stages or self.starting(*stages) or self.running(*stages):
             return
-        environment = {**os.environ, **self.secrets}
+        environment, since = {**os.environ, **self.secrets}, time.time()
 
         def launch() -> None:
             from pipeline.launch import LocalLauncher
@@ -438,12 +478,13 @@ class Wizard(App[int]):
             except (Failure, OSError) as error:
                 self.call_from_thread(self.fail, as_failure(error))
                 return
-            self.call_from_thread(self._started, stages[0], worker)
+            self.call_from_thread(self._started, stages, worker, since)
 
         self.run_worker(launch, thread=True, group="launch", exit_on_error=False)
 
-    def _started(self, stage: str, worker: Any) -> None:
-        self._starts.append(Start(stage, worker))
+    def _started(self, stages: Sequence[str], worker: Any, since: float) -> None:
+        stage, *then = stages
+        self._starts.append(Start(stage, worker, since=since, then=tuple(then)))
         self.say(f"{stage}: started. It goes on when this window closes.")
         self.tick()
 
@@ -611,6 +652,16 @@ class Wizard(App[int]):
 
     # The terminal
 
+    def _fatal_error(self) -> None:
+        """Textual's, without the local variables: a typed key may be among them."""
+        from rich.segment import Segments
+        from rich.traceback import Traceback
+
+        self.bell()
+        lines = self.console.render(Traceback(width=None), self.console.options)
+        self._exit_renderables.append(Segments(lines))
+        self._close_messages_no_wait()
+
     def leave_soon(self, code: int) -> None:
         """Leave from a signal handler: the loop ends the app when it comes to it."""
         if self._loop is not None:
@@ -621,9 +672,13 @@ class Wizard(App[int]):
         self._canvas.forget()
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
-        """Send only the cells that changed."""
-        if isinstance(renderable, CompositorUpdate):
-            renderable = Difference(renderable, self._canvas)
+        """Send only the cells that changed, and nothing where none did."""
+        writes = self._driver is not None and self._running and not self._batch_count
+        if writes and not self.is_headless and isinstance(renderable, CompositorUpdate):
+            sequences = self._canvas.paint(renderable, self.console)
+            if not sequences:
+                return
+            renderable = Painted(sequences)
         super()._display(screen, renderable)
 
     def forget_terminal(self) -> None:

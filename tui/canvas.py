@@ -6,10 +6,15 @@ slow, so the wizard keeps the cells that it sent last and writes the difference.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
 
 from rich.cells import split_graphemes
-from rich.color import ColorSystem
+from rich.color import Color, ColorSystem, ColorType
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
@@ -20,8 +25,11 @@ Cell = tuple[str, Style | None]
 """A character with what combines with it, and its style; empty text is the second half of a
 wide character."""
 
-_GAP = 6
+_GAP = 5
 """Unchanged cells that are cheaper to write again than to jump over."""
+
+_BLANKS = 6
+"""Blanks in a row that are cheaper to erase than to write."""
 
 _RESET = "\x1b[0m"
 _UNKNOWN: Cell = ("\0", None)
@@ -30,8 +38,14 @@ _UNKNOWN: Cell = ("\0", None)
 class Canvas:
     """What the terminal shows, cell by cell, as far as is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, erases: bool = True) -> None:
+        """Nothing is known yet.
+
+        Args:
+            erases: whether erased cells take the background colour; GNU screen's don't.
+        """
         self._rows: dict[int, list[Cell]] = {}
+        self._erases = erases
 
     def forget(self) -> None:
         """Nothing is known any more: after a resize, a suspension or a redraw by key."""
@@ -39,34 +53,148 @@ class Canvas:
 
     def paint(self, update: CompositorUpdate, console: Console) -> str:
         """Escape sequences that bring the terminal from what it shows to `update`."""
-        system = console._color_system or ColorSystem.TRUECOLOR
-        parts: list[str] = []
+        pen = _Pen(console._color_system or ColorSystem.TRUECOLOR, self._erases)
         for y, x, cells in _spans(update):
-            parts += self._difference(y, x, cells, system)
-        if parts:
-            parts.append(_RESET)
-        return "".join(parts)
-
-    def _difference(self, y: int, x: int, cells: list[Cell], system: ColorSystem) -> Iterator[str]:
-        row = self._rows.setdefault(y, [])
-        if len(row) < x + len(cells):
-            row.extend([_UNKNOWN] * (x + len(cells) - len(row)))
-        for start, end in _changed(row, x, cells):
-            yield f"\x1b[{y + 1};{x + start + 1}H"
-            yield from _written(cells[start:end], system)
-        row[x : x + len(cells)] = cells
+            row = self._rows.setdefault(y, [])
+            if len(row) < x + len(cells):
+                row.extend([_UNKNOWN] * (x + len(cells) - len(row)))
+            for start, end in _changed(row, x, cells):
+                pen.write(y, x + start, cells[start:end])
+            row[x : x + len(cells)] = cells
+        return pen.finish()
 
 
-class Difference(CompositorUpdate):
-    """An update that is compared with the canvas at the moment when it is written."""
+class _Pen:
+    """Writes runs of cells; it remembers the style that it writes in, and where it is."""
 
-    def __init__(self, update: CompositorUpdate, canvas: Canvas) -> None:
-        self._update = update
-        self._canvas = canvas
+    def __init__(self, system: ColorSystem, erases: bool) -> None:
+        self._system = system
+        self._erases = erases
+        self._parts: list[str] = []
+        self._style: _Codes | None = None
+        self._line = -1
+
+    def write(self, y: int, x: int, cells: list[Cell]) -> None:
+        """Write cells at a place."""
+        # A terminal that sees another width in some character has wrapped perhaps: then the
+        # line is told again.
+        self._parts.append(f"\x1b[{x + 1}G" if y == self._line else f"\x1b[{y + 1};{x + 1}H")
+        self._line = y if all(text.isascii() for text, _ in cells) else -1
+        for style, same in groupby(cells, key=itemgetter(1)):
+            self._use(_codes(style, self._system))
+            self._text("".join(text for text, _ in same), style)
+        if _PASSES.fullmatch(self._parts[-1]):
+            self._parts.pop()  # nothing follows what was erased: no need to go past it
+
+    def finish(self) -> str:
+        """Everything that was written; empty for nothing."""
+        return "".join((*self._parts, _RESET)) if self._parts else ""
+
+    def _text(self, text: str, style: Style | None) -> None:
+        if not (self._erases and _erasable(style)) or " " * _BLANKS not in text:
+            self._parts.append(text)
+            return
+        for part in _BLANK_RUN.split(text):
+            if len(part) >= _BLANKS and part.isspace():
+                self._parts += [f"\x1b[{len(part)}X", f"\x1b[{len(part)}C"]
+            elif part:
+                self._parts.append(part)
+
+    def _use(self, codes: _Codes) -> None:
+        """Change to a style by what differs."""
+        before = self._style
+        if codes == before:
+            return
+        self._style = codes
+        gone = before.attributes - codes.attributes if before else frozenset()
+        if before is None or gone - _WEIGHTS or _loses_colour(before, codes):
+            whole = (*sorted(codes.attributes), codes.fore, codes.back)
+            self._parts.append(f"\x1b[{';'.join(('0', *filter(None, whole)))}m")
+            return
+        added = codes.attributes if gone else codes.attributes - before.attributes
+        changed = (
+            _NORMAL_WEIGHT if gone else "",
+            *sorted(added),
+            codes.fore if codes.fore != before.fore else "",
+            codes.back if codes.back != before.back else "",
+        )
+        self._parts.append(f"\x1b[{';'.join(filter(None, changed))}m")
+
+
+class _Codes(NamedTuple):
+    """A style as a terminal takes it: attributes, foreground and background; empty for none."""
+
+    attributes: frozenset[str]
+    fore: str
+    back: str
+
+
+_WEIGHTS = frozenset({"1", "2"})
+_NORMAL_WEIGHT = "22"
+_BLANK_RUN = re.compile(f"( {{{_BLANKS},}})")
+_PASSES = re.compile(r"\x1b\[\d+C")
+_SHOWN_ON_BLANKS = ("underline", "underline2", "reverse", "strike", "overline", "blink")
+
+
+def _loses_colour(before: _Codes, after: _Codes) -> bool:
+    """Whether a colour goes back to the terminal's own, which takes a reset."""
+    return bool((before.fore and not after.fore) or (before.back and not after.back))
+
+
+@lru_cache(maxsize=1024)
+def _codes(style: Style | None, system: ColorSystem) -> _Codes:
+    if style is None:
+        return _Codes(frozenset(), "", "")
+    attributes = Style.from_color() + style.without_color
+    codes = Strip.render_ansi(attributes, system)
+    return _Codes(
+        frozenset(codes.split(";")) - {""},
+        _colour(style.color, system, True),
+        _colour(style.bgcolor, system, False),
+    )
+
+
+def _colour(colour: Color | None, system: ColorSystem, foreground: bool) -> str:
+    """A colour's codes, by its number in the palette where that is the very colour."""
+    if colour is None:
+        return ""
+    if system is ColorSystem.TRUECOLOR and colour.triplet is not None:
+        number = _PALETTE.get(tuple(colour.triplet))
+        if colour.type is ColorType.TRUECOLOR and number is not None:
+            return f"{38 if foreground else 48};5;{number}"
+    return ";".join(colour.downgrade(system).get_ansi_codes(foreground))
+
+
+_STEPS = (0, 95, 135, 175, 215, 255)
+_PALETTE: dict[tuple[int, ...], int] = {
+    **{(8 + 10 * n,) * 3: 232 + n for n in range(24)},
+    **{
+        (_STEPS[red], _STEPS[green], _STEPS[blue]): 16 + 36 * red + 6 * green + blue
+        for red in range(6)
+        for green in range(6)
+        for blue in range(6)
+        # 16 to 21 are what palettes of the user's own (base16) put other colours in.
+        if red or green
+    },
+}
+"""Numbers of xterm's 256 colours that every terminal shows alike."""
+
+
+@lru_cache(maxsize=1024)
+def _erasable(style: Style | None) -> bool:
+    """Whether an erased cell looks like a blank of this style."""
+    return style is None or not any(getattr(style, name) for name in _SHOWN_ON_BLANKS)
+
+
+class Painted(CompositorUpdate):
+    """Escape sequences in an update's place."""
+
+    def __init__(self, sequences: str) -> None:
+        self._sequences = sequences
 
     def render_segments(self, console: Console) -> str:
-        """The escape sequences for what changed."""
-        return self._canvas.paint(self._update, console)
+        """The escape sequences."""
+        return self._sequences
 
 
 def _spans(update: CompositorUpdate) -> Iterator[tuple[int, int, list[Cell]]]:
@@ -110,7 +238,7 @@ def _changed(row: list[Cell], x: int, cells: list[Cell]) -> Iterator[tuple[int, 
     for index, cell in enumerate(cells):
         if cell == row[x + index]:
             continue
-        if start >= 0 and index - end > _GAP:
+        if start >= 0 and not _bridged(cells, end, index):
             yield start, end
             start = index
         elif start < 0:
@@ -125,17 +253,9 @@ def _changed(row: list[Cell], x: int, cells: list[Cell]) -> Iterator[tuple[int, 
     yield start, end
 
 
-def _written(cells: list[Cell], system: ColorSystem) -> Iterator[str]:
-    current: Style | None = None
-    started = False
-    for text, style in cells:
-        if not started or style is not current:
-            codes = _codes(style, system)
-            if not started or codes != _codes(current, system):
-                yield f"\x1b[0;{codes}m" if codes else _RESET
-            current, started = style, True
-        yield text
-
-
-def _codes(style: Style | None, system: ColorSystem) -> str:
-    return "" if style is None else Strip.render_ansi(style, system)
+def _bridged(cells: list[Cell], end: int, index: int) -> bool:
+    """Whether unchanged cells are written again: few, and without a style of their own."""
+    if index - end > _GAP:
+        return False
+    around = (cells[end - 1][1], cells[index][1])
+    return all(style in around for _, style in cells[end:index])

@@ -1,4 +1,4 @@
-"""The Corpus step in rows: what is chosen, what became of every document, what it leads to. Pure."""
+"""The Corpus step in rows: what is chosen, and what became of every document. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ from typing import Any
 from pipeline.corpus.records import ROLES, FileReport
 from tui.glyphs import Glyphs
 from tui.rows import Row, Span, Tone, aligned, cut, cut_left, pad, pad_left, row, width_of, wrap
+from tui.watch import Job, Snapshot
+from tui.working import progress_rows
 
 OUTSIDE = "outside"
 """The word for a usable document that the pilot slice leaves out."""
 
+_ABOUT = (
+    "Text and Markdown files in a folder, a BEIR folder, or NVIDIA SDG output (JSON, JSONL, "
+    "Parquet). Every document is read on this machine; nothing leaves it here."
+)
+_STATES: Mapping[str, tuple[str, str, Tone]] = {
+    "done": ("done", "scanned", "good"),
+    "stale": ("stale", "changed", "warn"),
+    "running": ("running", "scanning", "accent"),
+    "vanished": ("stale", "stopped", "warn"),
+    "stopped": ("stale", "stopped", "warn"),
+    "failed": ("failed", "failed", "bad"),
+}
 _LABEL = 12
-_FIXED = 31
+_FIXED = 33
 """Columns of a document's row beside its path, its kind and its reason."""
 _KIND = 9
 
@@ -52,26 +66,79 @@ def table_of(report: Iterable[FileReport]) -> Table:
     return Table(by_name, sorted(by_name, key=rank), Counter(map(status_of, by_name)))
 
 
-def choice_rows(
-    lines: Sequence[tuple[str, str, Tone]], about: Sequence[str], width: int, height: int
-) -> list[Row]:
-    """What a new run would be made of, and how to change that.
+def choice_rows(lines: Sequence[tuple[str, str, Tone]], busy: str, width: int) -> list[Row]:
+    """What a new run would be made of, and what may be chosen.
 
     Args:
         lines: label, value and tone.
-        about: sentences beneath.
+        busy: what is being done with it now; empty for nothing.
         width: columns.
-        height: rows there are; sentences give way.
     """
     rows: list[Row] = [()]
     for label, value, tone in lines:
-        parts = wrap(value, width - _LABEL - 2) if value else [""]
+        parts = wrap(value, width - _LABEL - 2) or [""]
         rows.append(row(" ", (pad(label, _LABEL), "muted"), (parts[0], tone)))
         rows += [row(" " * (_LABEL + 1), (part, tone)) for part in parts[1:]]
     rows.append(())
-    for sentence in about:
-        rows += [row(" ", (part, "muted")) for part in wrap(sentence, width - 2)]
-    return rows[:height] if height else rows
+    if busy:
+        return [*rows, row((f" {busy}", "accent"))]
+    return [*rows, *(row(" ", (line, "muted")) for line in wrap(_ABOUT, width - 2))]
+
+
+def state_rows(
+    snapshot: Snapshot, job: Job | None, scanning: bool, busy: str, glyphs: Glyphs, width: int
+) -> list[Row]:
+    """The documents of a run, and how their scan stands.
+
+    Args:
+        snapshot: the run.
+        job: the scan's journal, where there is one.
+        scanning: whether a worker is on it.
+        busy: what this window does with the documents now; empty for nothing.
+        glyphs: the signs.
+        width: columns.
+    """
+    state = snapshot.state("corpus")
+    glyph, word, tone = _STATES.get(state, ("waiting", "not scanned", "muted"))
+    if scanning:
+        glyph, word, tone = "running", "scanning", "accent"
+    right = row((f"  {getattr(glyphs, glyph)} {word} ", tone))
+    room = max(width - 1 - width_of(right), 12)
+    source = cut_left(snapshot.recipe.corpus.source, room, glyphs.ellipsis)
+    rows = [aligned(row(" ", (source, "strong")), right, width)]
+    if busy:
+        return [*rows, row((f" {busy}", "accent"))]
+    if scanning:
+        return rows + _progress_rows(job, glyphs, width)
+    trouble = _trouble(snapshot, job)
+    return rows + [row((f" {line}", "warn")) for line in wrap(trouble, width - 2) if line]
+
+
+def _progress_rows(job: Job | None, glyphs: Glyphs, width: int) -> list[Row]:
+    """The bar of what is done now, and what was done before it."""
+    if job is None:
+        return [row((" starting ...", "muted"))]
+    before = {
+        str(event.data["what"]): f"{event.data['done']:,} {event.data['what']}"
+        for event in job.events
+        if event.type == "progress" and event.data["what"] != job.view.what
+    }
+    rows = progress_rows(job.view, job.paused, glyphs, width)
+    return [*rows, row((" " + "   ".join(before.values()), "muted"))] if before else rows
+
+
+def _trouble(snapshot: Snapshot, job: Job | None) -> str:
+    """Why there is no scan of the documents as they are; empty when all is well."""
+    if snapshot.failure:
+        return f"{snapshot.failure.happened} p chooses other documents; r looks again."
+    state = snapshot.state("corpus")
+    if state == "failed" and job and job.ending and job.ending.type == "failed":
+        data = job.ending.data
+        return f"{data['happened']} {data['safe']} {data['next']}"
+    reason = snapshot.stages["corpus"].reason if "corpus" in snapshot.stages else ""
+    if state == "done":
+        return f"{reason}." if reason.startswith("kept as made") else ""
+    return f"{reason}; enter scans them." if state != "new" else "enter scans them."
 
 
 def document_header(width: int) -> Row:
@@ -80,8 +147,8 @@ def document_header(width: int) -> Row:
     return row(
         (" " + pad("status", 11) + " " + pad("document", path), "muted"),
         (" " + pad("kind", _KIND - 1) if kind else "", "muted"),
-        (" characters  cuts", "muted"),
-        ("  why, or a remark" if reason else "", "muted"),
+        ("     chars passages", "muted"),
+        ("  why" if reason else "", "muted"),
     )
 
 
@@ -99,7 +166,7 @@ def document_row(entry: FileReport, glyphs: Glyphs, width: int) -> Row:
         " ",
         (pad(name, path), "text" if status == "used" else "muted"),
         (" " + pad(entry.kind, _KIND - 1) if kind else "", "muted"),
-        f" {pad_left(size, 10)} {pad_left(cuts, 5)}",
+        f" {pad_left(size, 9)} {pad_left(cuts, 8)}",
         ("  " + cut(entry.reason, reason, glyphs.ellipsis) if reason else "", "muted"),
     )
 

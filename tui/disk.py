@@ -76,7 +76,8 @@ def list_folder(path: Path, *, hidden: bool = False) -> Listing:
     Raises:
         OSError: it can't be listed.
     """
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     with scandir(path) as entries:
         for entry in entries:
             if entry.name.startswith(".") and not hidden:

@@ -107,6 +107,7 @@ KEYS: tuple[Key, ...] = (
     Key("generate.consent", "y", "Agree", "say yes to what leaves this machine"),
     Key("generate.trial", "t", "Try", "write questions for three documents first"),
     Key("generate.compare", "c", "Compare", "this try and the one before, side by side"),
+    Key("generate.view", "v", "View", "the settings, the last try, or how the writing goes"),
     Key("generate.pause", "p", "Pause", "pause or resume"),
     Key("generate.stop", "x", "Stop", "end it here; what was answered is kept"),
     Key("review.accept", "a", "Accept", "keep this question and go on"),
@@ -138,6 +139,7 @@ KEYS: tuple[Key, ...] = (
     Key("train.stop", "x", "Stop", "checkpoint and end; it can go on later"),
     Key("train.log", "l", "Log", "the worker's log"),
     Key("train.scale", "s", "Scale", "a linear or a logarithmic loss", False),
+    Key("train.view", "v", "View", "the charts, or the settings"),
     Key("metrics.go_on", "enter", "Go on", "measure, or go on to the export"),
     Key("metrics.next_set", "s", "Set", "the next eval set"),
     Key("metrics.measure", "m", "Measure", "nDCG, Recall, Precision or MAP first", False),
@@ -152,8 +154,8 @@ KEYS: tuple[Key, ...] = (
     Key("deploy.edit", "e", "Change", "change the choice under the cursor"),
     Key("deploy.verify", "v", "Verify", "measure through the endpoint once more"),
     Key("deploy.snippet", "s", "Snippet", "curl, Python, or how to index again"),
-    Key("deploy.copy", "c", "Copy", "copy the snippet"),
-    Key("deploy.stop", "x", "Stop", "end the service"),
+    Key("deploy.copy", "c", "Copy", "copy the snippet or the table that is shown"),
+    Key("deploy.stop", "x", "Stop", "end the work, else the service"),
 )
 """The keys. Letters that change something work on the screen, never inside a text field."""
 

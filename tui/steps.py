@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -77,6 +77,14 @@ def step_of(stage: str) -> StepName:
     return next((step.name for step in STEPS if stage in step.stages), "generate")
 
 
+def missing_step(stages: Mapping[str, StageState], needed: Sequence[str]) -> Step | None:
+    """The step of the first of the needed stages that isn't done; None when all are."""
+    for name in needed:
+        if name not in stages or stages[name].state != "done":
+            return find_step(step_of(name))
+    return None
+
+
 def step_states(
     stages: Mapping[str, StageState], *, machine_ready: bool, reviewed: bool
 ) -> dict[StepName, StepState]:
@@ -91,7 +99,7 @@ def step_states(
     open_way = machine_ready
     for step in STEPS:
         if step.name == "machine":
-            state: StepState = "done" if machine_ready and stages else "ready"
+            state: StepState = "done" if machine_ready else "ready"
         elif step.name == "review":
             state = _review_state(states["generate"], reviewed)
         else:

@@ -85,12 +85,26 @@ def read_snapshot(run: Run, variant: str = "") -> Snapshot:
     )
 
 
-def marks(run: Run, variant: str = "") -> tuple[object, ...]:
-    """A cheap sign of a run's state: another one means that a snapshot may read otherwise."""
-    paths = [run.recipe_path, run.events_path, run.decisions_path, run.eval_sets_path]
+@dataclass(frozen=True)
+class Marks:
+    """A cheap sign of a run's state: another one means that a snapshot may read otherwise.
+
+    Attributes:
+        run: of recipe, variant, eval sets, journal and workers.
+        decisions: of the decision log.
+    """
+
+    run: tuple[object, ...]
+    decisions: object
+
+
+def marks(run: Run, variant: str = "") -> Marks:
+    """Look at the files that a run's state depends on; nothing is read."""
+    paths = [run.recipe_path, run.events_path, run.eval_sets_path]
     if variant:
         paths.append(run.variant_path(variant))
-    return (*(_mark(path) for path in paths), tuple(working(run)))
+    files = tuple(_mark(path) for path in paths)
+    return Marks((*files, *working(run)), _mark(run.decisions_path))
 
 
 def working(run: Run) -> list[Path]:

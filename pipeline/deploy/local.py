@@ -165,6 +165,7 @@ def _refused(settings: DeploySettings, error: OSError) -> Failure:
             f"{where} is in use.",
             safe=safe,
             next_step="Free it, or take any free one: `--set deploy.port=0`.",
+            remedy={"deploy.port": 0},
         )
     if error.errno == errno.EACCES:
         return SystemRefusal(

@@ -76,6 +76,7 @@ def choose_port(port: int) -> int:
         f"Port {port} on {LOOPBACK} is in use.",
         safe="Nothing was started and nothing was stopped.",
         next_step=f"Free it, or use another: `--set deploy.port={other}`.",
+        remedy={"deploy.port": other},
     )
 
 
@@ -273,7 +274,12 @@ def _refused(plan: NimPlan, answer: Completed) -> Failure:
     happened = f"Docker could not start {plan.image}: {said}"
     safe = "The exported model is kept, and no container was left."
     if "already allocated" in low or "address already in use" in low:
-        return Busy(happened, safe=safe, next_step="Use another port: `--set deploy.port=0`.")
+        return Busy(
+            happened,
+            safe=safe,
+            next_step="Use another port: `--set deploy.port=0`.",
+            remedy={"deploy.port": 0},
+        )
     if "already in use by container" in low:
         return foreign(plan.name)
     if any(word in low for word in ("unauthorized", "access denied", "authentication required")):

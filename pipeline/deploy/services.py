@@ -6,6 +6,7 @@ instance. That outlasts reboots and reused process ids, and no foreign process c
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import select
 import signal
@@ -132,6 +133,14 @@ def stop_service(run: Run, name: str) -> None:
     else:
         _end_process(service)
     service.path.unlink(missing_ok=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself reaches what listens on `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_ours(pid: int, instance: str) -> bool:

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from pipeline.deploy.records import ServiceRecord
-from pipeline.deploy.services import KEY_VARIABLE
+from pipeline.deploy.services import KEY_VARIABLE, is_loopback
 
 EXAMPLE = "How do I reset the device?"
 """The query of the snippets."""
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def key_variable_of(record: ServiceRecord, environment: Mapping[str, str]) -> str:
@@ -23,7 +21,7 @@ def key_variable_of(record: ServiceRecord, environment: Mapping[str, str]) -> st
     """
     if record.target == "nim":
         return ""
-    beyond = urlsplit(record.url).hostname not in _LOOPBACK
+    beyond = not is_loopback(urlsplit(record.url).hostname or "")
     return KEY_VARIABLE if beyond or environment.get(KEY_VARIABLE) else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 
@@ -10,7 +9,13 @@ from pipeline.context import Context, Outcome
 from pipeline.deploy.container import start_container
 from pipeline.deploy.local import start_local
 from pipeline.deploy.records import ServiceRecord
-from pipeline.deploy.services import KEY_VARIABLE, Service, find_service, stop_service
+from pipeline.deploy.services import (
+    KEY_VARIABLE,
+    Service,
+    find_service,
+    is_loopback,
+    stop_service,
+)
 from pipeline.errors import BadInput, BadRecipe
 from pipeline.export.records import Manifest, read_manifest
 from pipeline.files import digest_file
@@ -53,7 +58,7 @@ def served_name(run: str, variant: str, manifest: Manifest) -> str:
 
 
 def _check_host(host: str, target: str) -> None:
-    if host == "localhost" or _is_loopback(host):
+    if is_loopback(host):
         return
     if target == "nim":
         raise BadRecipe(
@@ -69,13 +74,6 @@ def _check_host(host: str, target: str) -> None:
             next_step=f"Export {KEY_VARIABLE} with a long random key, or set deploy.host to "
             "127.0.0.1.",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_files(export: Result, manifest: Manifest) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.encoder import Encoder, is_bidirectional
 from pipeline.export.graph import EmbeddingGraph
-from pipeline.export.records import INPUTS, OUTPUT
+from pipeline.export.records import INPUTS, OUTPUT, Gate, Measured, Parity
 
 Vectors = NDArray[np.float32]
 
@@ -32,21 +32,6 @@ _TEXTS_A_BATCH = 8
 _MOVES = 1e-6
 _PROBE_TOKENS = 8
 _GRID_SEED = 0
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a graph of one precision has to reach.
-
-    Attributes:
-        absolute: largest difference of one number, vectors scaled to length 1; None reports only.
-        cosine: smallest cosine.
-        tie: scores closer than this may change places in a ranking.
-    """
-
-    absolute: float | None
-    cosine: float
-    tie: float
 
 
 GATES = {"fp32": Gate(1e-4, 0.99999, 1e-4), "fp16": Gate(None, 0.9999, 5e-3)}
@@ -88,48 +73,6 @@ class Reference:
     bidirectional: bool
     padding: int
     normalized: bool
-
-
-@dataclass(frozen=True)
-class Measured:
-    """How far the graph lies from the encoder for some texts.
-
-    Attributes:
-        name: the case.
-        rows: how many texts.
-        width: tokens, padding included.
-        absolute: largest difference of one number, vectors scaled to length 1.
-        cosine: smallest cosine.
-        norm: largest distance of a vector's length from 1; 0 where none is asked for.
-    """
-
-    name: str
-    rows: int
-    width: int
-    absolute: float
-    cosine: float
-    norm: float
-
-
-@dataclass(frozen=True)
-class Parity:
-    """One graph's report.
-
-    Attributes:
-        dtype: its precision.
-        opset: of the written file.
-        cases: the grid, then real queries and passages.
-        misplaced: passages, of the first `RANKS` of every query, at another place than ties allow.
-        bidirectional: whether the first token's state moves with the last token.
-        faults: what is wrong, in words; empty when the graph is the model.
-    """
-
-    dtype: str
-    opset: int
-    cases: tuple[Measured, ...]
-    misplaced: int
-    bidirectional: bool
-    faults: tuple[str, ...]
 
 
 def take_reference(encoder: Encoder, queries: Sequence[str], passages: Sequence[str]) -> Reference:

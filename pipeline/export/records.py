@@ -93,6 +93,63 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What a graph of one precision has to reach.
+
+    Attributes:
+        absolute: largest difference of one number, vectors scaled to length 1; None reports only.
+        cosine: smallest cosine.
+        tie: scores closer than this may change places in a ranking.
+    """
+
+    absolute: float | None
+    cosine: float
+    tie: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How far the graph lies from the encoder for some texts.
+
+    Attributes:
+        name: the case.
+        rows: how many texts.
+        width: tokens, padding included.
+        absolute: largest difference of one number, vectors scaled to length 1.
+        cosine: smallest cosine.
+        norm: largest distance of a vector's length from 1; 0 where none is asked for.
+    """
+
+    name: str
+    rows: int
+    width: int
+    absolute: float
+    cosine: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One graph's report.
+
+    Attributes:
+        dtype: its precision.
+        opset: of the written file.
+        cases: the grid, then real queries and passages.
+        misplaced: passages, of the first `RANKS` of every query, at another place than ties allow.
+        bidirectional: whether the first token's state moves with the last token.
+        faults: what is wrong, in words; empty when the graph is the model.
+    """
+
+    dtype: str
+    opset: int
+    cases: tuple[Measured, ...]
+    misplaced: int
+    bidirectional: bool
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Canaries:
     """Fixed texts with the vectors that they must have.
 
@@ -130,6 +187,29 @@ def read_manifest(folder: Path) -> Manifest:
     for name in ("dtypes", "matryoshka"):
         row[name] = tuple(row[name])
     return Manifest(**row)
+
+
+def read_parity(folder: Path) -> tuple[tuple[Parity, Gate], ...]:
+    """Every graph's report with the gate that it had to pass; none where none was written.
+
+    A graph that is not the model has its report, too, in the folder of the attempt that failed.
+
+    Raises:
+        BadInput: it is damaged or of a later format.
+    """
+    path = folder / PARITY
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(_parity(dict(each)) for each in read_json(path)["graphs"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _unusable(path, "has a format that this version doesn't know") from None
+
+
+def _parity(graph: dict[str, Any]) -> tuple[Parity, Gate]:
+    gate = Gate(**graph.pop("gate"))
+    cases = tuple(Measured(**case) for case in graph.pop("cases"))
+    return Parity(**{**graph, "cases": cases, "faults": tuple(graph["faults"])}), gate
 
 
 def canaries_path(folder: Path, model: str, kind: CanaryKind) -> Path:

@@ -14,7 +14,7 @@ from pipeline.encoder import Encoder, load_encoder
 from pipeline.errors import BadRecipe, StageFailure
 from pipeline.export.canaries import TEXTS, write_canaries
 from pipeline.export.graph import DTYPES, OPSETS, make_graph, opset_of, write_onnx
-from pipeline.export.parity import Parity, Reference, compare, open_session, parity_row
+from pipeline.export.parity import Reference, compare, open_session, parity_row
 from pipeline.export.parity import take_reference as encode_reference
 from pipeline.export.records import (
     CANARIES,
@@ -24,6 +24,7 @@ from pipeline.export.records import (
     PLAN,
     TOKENIZER,
     Manifest,
+    Parity,
     graph_name,
     write_manifest,
 )

@@ -99,18 +99,27 @@ def record_consent(run: Run, agreed: Leaving, clock: Callable[[], float]) -> Non
 
 
 def has_consent(run: Run, wanted: Leaving) -> bool:
-    """Whether a recorded yes covers this.
+    """Whether a recorded yes covers this; see `consented_at`."""
+    return consented_at(run, wanted) is not None
+
+
+def consented_at(run: Run, wanted: Leaving) -> float | None:
+    """When the first yes that covers this was recorded, in seconds since the epoch; None for none.
 
     The rule: one single yes was for the same host, and for at least as many documents, passages
     and characters. So a yes to the whole corpus covers a trial and every repetition, other models
     and settings included; a grown corpus, or another host or port, needs another yes.
     """
-    return any(
-        host == wanted.host
-        and documents >= wanted.documents
-        and passages >= wanted.passages
-        and characters >= wanted.characters
-        for host, documents, passages, characters in _consents(run.consents_path)
+    return next(
+        (
+            when
+            for when, host, documents, passages, characters in _consents(run.consents_path)
+            if host == wanted.host
+            and documents >= wanted.documents
+            and passages >= wanted.passages
+            and characters >= wanted.characters
+        ),
+        None,
     )
 
 
@@ -140,7 +149,7 @@ def in_words(what: Leaving) -> str:
     return f"{amount} go to {what.host}{here}"
 
 
-def _consents(path: Path) -> Iterator[tuple[str, int, int, int]]:
+def _consents(path: Path) -> Iterator[tuple[float, str, int, int, int]]:
     if not path.is_file():
         return
     for line in path.read_bytes().splitlines():
@@ -148,7 +157,7 @@ def _consents(path: Path) -> Iterator[tuple[str, int, int, int]]:
             row = json.loads(line)
             if row["v"] <= FORMAT:
                 sizes = (int(row[name]) for name in ("documents", "passages", "characters"))
-                yield (str(row["host"]), *sizes)  # type: ignore[misc]
+                yield (float(row["time"]), str(row["host"]), *sizes)  # type: ignore[misc]
         except (ValueError, KeyError, TypeError):
             continue
 

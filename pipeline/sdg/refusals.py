@@ -108,9 +108,11 @@ def model_gone(
     """404 or 410 for a model."""
     setting = "sdg.judge_model" if model == settings.judge_model else "sdg.model"
     status_says = "any more" if status == 410 else "or not at this address"
-    if offered and settings.successor not in offered:
-        next_step = f"Choose one of those: run the same command with --set {setting}=NAME"
+    remedy: dict[str, str] = {}
+    if model == settings.successor or (offered and settings.successor not in offered):
+        next_step = f"Choose one that it serves: run the same command with --set {setting}=NAME"
     else:
+        remedy[setting] = settings.successor
         next_step = (
             f"Use {settings.successor}: run the same command with "
             f"--set {setting}={settings.successor}"
@@ -120,6 +122,7 @@ def model_gone(
         f"{_offer(settings, offered)}",
         safe=SAFE,
         next_step=next_step,
+        remedy=remedy,
     )
 
 

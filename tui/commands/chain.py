@@ -17,7 +17,7 @@ from pipeline.profiles import find_profile
 from pipeline.report import Report, build_report, write_report
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home, slug
 from pipeline.sdg.consent import Leaving, leaving
-from pipeline.stage import STAGE_NAMES, Status, adopt, status_of_run
+from pipeline.stage import STAGE_NAMES, Status, adopt, once_more, status_of_run
 from tui.commands.consent import agree, corpus_of, say_estimate
 from tui.commands.finding import overrides_of, rehearsal_for, run_for
 from tui.commands.machine import require_machine
@@ -179,8 +179,7 @@ def _exit_code(verdict: str, span: Sequence[str]) -> int:
 def _options(arguments: Namespace) -> dict[str, str]:
     if arguments.command != "verify":
         return {}
-    # An explicit verification is a new measurement, however often it was made before.
-    options = {"again": f"@{time.time():.0f}"}
+    options = once_more(time.time())
     if "@" in (arguments.url or ""):
         raise BadInput(
             "--url holds a user name or password, which would be written down.",

@@ -39,6 +39,7 @@ class Browser(Dialog[Path | None]):
         """
         super().__init__("Choose the documents", lambda _w, _h: ())
         self._listing = Listing(start, (), ())
+        self._names: tuple[str, ...] = (HERE,)
         self._suffixes = tuple(suffixes)
         self._note = ""
 
@@ -65,19 +66,17 @@ class Browser(Dialog[Path | None]):
             self._say(f"{folder.name or folder}: {error.strerror or error}")
             return
         self._listing = listing
+        self._names = (HERE, *listing.folders, *listing.files)
         pane = self.query_one(ListPane)
-        pane.show(len(self._names()))
+        pane.show(len(self._names))
         pane.move_to(1 + listing.folders.index(came_from) if came_from in listing.folders else 0)
         self.query_one("#browser-path", Pane).update()
         self._look()
 
-    def _names(self) -> tuple[str, ...]:
-        return (HERE, *self._listing.folders, *self._listing.files)
-
     def _under_cursor(self) -> tuple[Path, bool]:
         """What is under the cursor, and whether it is a folder."""
         index = max(self.query_one(ListPane).cursor, 0)
-        name = self._names()[index]
+        name = self._names[index]
         return self._listing.path / name, index <= len(self._listing.folders)
 
     def _look(self) -> None:
@@ -152,7 +151,7 @@ class Browser(Dialog[Path | None]):
         return [row((path, "strong"), (counts, "muted"))]
 
     def _entry_at(self, index: int, _width: int) -> Row:
-        name = self._names()[index]
+        name = self._names[index]
         if index == 0:
             return row(" ", (". this folder", "accent"))
         if index <= len(self._listing.folders):
@@ -162,7 +161,7 @@ class Browser(Dialog[Path | None]):
     def _key_rows(self, _width: int, _height: int) -> list[Row]:
         entries = [("enter", "Open")]
         for key in (*keys_of("browser"), *keys_of("dialog")):
-            if key.scope == "browser" or key.action == "dismiss":
+            if key.shown and (key.scope == "browser" or key.action == "dismiss"):
                 entries.append((self.wizard.key_of(key.id), key.label))
         spans = [(Span(key, "key"), Span(f" {label}  ", "muted")) for key, label in entries]
         return [row(*(span for pair in spans for span in pair))]

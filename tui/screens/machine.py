@@ -155,7 +155,7 @@ def report_rows(report: GateReport, glyphs: Glyphs, width: int) -> list[Row]:
     if rows:
         rows.append(())
     for check in report.checks:
-        rows += _check_rows(check, glyphs, width)
+        rows += check_rows(check, glyphs, width)
     return rows
 
 
@@ -168,7 +168,8 @@ def _gpu_row(gpu: Gpu) -> Row:
     )
 
 
-def _check_rows(check: Check, glyphs: Glyphs, width: int) -> list[Row]:
+def check_rows(check: Check, glyphs: Glyphs, width: int) -> list[Row]:
+    """One check with glyph and word, its remedy beneath."""
     glyph, word, tone = {
         "pass": (glyphs.passed, "ok", "good"),
         "warn": (glyphs.warned, "warn", "warn"),

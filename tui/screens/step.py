@@ -39,6 +39,8 @@ class StepScreen(Screen[None]):
     """
 
     STEP: ClassVar[StepName]
+    FOLLOWS_DECISIONS: ClassVar[bool] = False
+    """Whether it reads the decision log itself, so that the run isn't read for each decision."""
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init_subclass__(cls) -> None:
@@ -96,6 +98,10 @@ class StepScreen(Screen[None]):
         """What enter does now, in a word or two; empty for nothing."""
         return ""
 
+    def chain(self, stage: str) -> list[str]:
+        """The stages that start again when one of this step's failed: it and what follows."""
+        return list(self.step.stages[self.step.stages.index(stage) :])
+
     def refresh_frame(self) -> None:
         """Build header, rail, notice and keys again."""
         if not self.is_mounted:
@@ -147,6 +153,7 @@ class StepScreen(Screen[None]):
         self.set_class(columns < SMALLEST[0] or lines < SMALLEST[1], "-tiny")
         self.set_class(columns >= RAIL_COLUMNS, "-wide")
         self.set_class(lines >= 30, "-tall")
+        self.set_class(lines < 22, "-short")
 
     def _header_rows(self, width: int, _height: int) -> list[Row]:
         wizard = self.wizard

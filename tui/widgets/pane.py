@@ -193,6 +193,10 @@ class ListPane(_Rows, can_focus=True):
         else:
             self.move_to(index)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """An empty list leaves enter to its screen."""
+        return self._count > 0 if action == "choose" else True
+
     def action_next(self) -> None:
         """One row down."""
         self.move_to(self._cursor + 1)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.events import Key, Paste
 from textual.suggester import Suggester
 from textual.widgets import Input, Label
 
@@ -22,6 +23,29 @@ Look = Callable[[str], Awaitable[str]]
 
 _PAUSE_SECONDS = 0.25
 """Without a key for so long, what was typed is looked at."""
+
+
+class _Field(Input):
+    """The field. Several pasted lines become one, where the question says how."""
+
+    joint = ""
+
+    def _on_paste(self, event: Paste) -> None:
+        if self.joint:
+            event.prevent_default()
+            event.stop()
+            self.insert_text_at_cursor(self.joint.join(event.text.splitlines()))
+
+    async def _on_key(self, event: Key) -> None:
+        # Textual lets bound keys bubble to the app, and letters that arrive in the same read over
+        # a slow line overtake them: a backspace then deletes what was typed after it.
+        binding = self._bindings.key_to_bindings.get(event.key, ())
+        if not event.is_printable and binding:
+            event.prevent_default()
+            event.stop()
+            await self.run_action(binding[0].action)
+            return
+        await super()._on_key(event)
 
 
 class PromptLine(Horizontal):
@@ -41,7 +65,7 @@ class PromptLine(Horizontal):
     def compose(self) -> ComposeResult:
         """A label, the field, and room for what is wrong."""
         yield Label(id="prompt-label", markup=False)
-        yield Input(id="prompt-field", compact=True)
+        yield _Field(id="prompt-field", compact=True)
         yield Label(id="prompt-fault", markup=False)
 
     def on_mount(self) -> None:
@@ -62,6 +86,7 @@ class PromptLine(Horizontal):
         secret: bool = False,
         suggester: Suggester | None = None,
         look: Look | None = None,
+        joint: str = "",
     ) -> str | None:
         """Ask for a value; returns it once `check` takes it, or None when the user left.
 
@@ -72,15 +97,16 @@ class PromptLine(Horizontal):
             secret: whether the value is masked.
             suggester: completes what is typed; tab takes it.
             look: says beside the field what is being typed.
+            joint: stands between lines that are pasted; empty takes the first line alone.
         """
         self._leave(None)
-        field = self.query_one("#prompt-field", Input)
+        field = self.query_one("#prompt-field", _Field)
         focused = self.screen.focused
         self.query_one("#prompt-label", Label).update(printable(label))
         self.query_one("#prompt-fault", Label).update("")
         field.password, field.suggester, field.value = secret, suggester, value
         field.cursor_position = len(value)
-        self._check, self._look = check, look
+        self._check, self._look, field.joint = check, look, joint
         self.display = True
         field.focus()
         self._answer = asyncio.get_running_loop().create_future()

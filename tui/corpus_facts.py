@@ -1,0 +1,37 @@
+"""What the Corpus step reads of a run: its table, its eval sets, and what lies ahead."""
+
+from __future__ import annotations
+
+from pipeline.corpus.records import read_documents, read_imported, read_passages, read_report
+from pipeline.errors import Failure, as_failure
+from pipeline.recipe import SdgSettings
+from pipeline.run import Result, Run
+from tui.corpus_rows import Table, sets_words, table_of
+
+
+def read_table(result: Result) -> tuple[Table, bool]:
+    """The documents of a corpus, and whether questions with scores came along."""
+    scored = any(sample.score is not None for sample in read_imported(result.folder))
+    return table_of(read_report(result.folder)), scored
+
+
+def read_sets(run: Run) -> str:
+    """The user's own eval sets in a line, or what is wrong with them."""
+    from pipeline.eval.sets import user_sets
+
+    try:
+        return sets_words([(each.name, len(each.content.queries)) for each in user_sets(run)])
+    except (Failure, OSError) as error:
+        return as_failure(error).happened
+
+
+def read_estimate(result: Result, settings: SdgSettings) -> str:
+    """What writing the questions would take, in a line, or why that can't be said."""
+    from pipeline.sdg.estimate import estimate, in_words
+
+    documents, passages = read_documents(result.folder), read_passages(result.folder)
+    imported = bool(result.summary["imported_samples"])
+    try:
+        return in_words(estimate(documents, passages, settings, imported=imported))
+    except Failure as failure:
+        return failure.happened

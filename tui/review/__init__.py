@@ -1,0 +1,1 @@
+"""What the Review step shows and does, without Textual."""

@@ -1,0 +1,352 @@
+"""Generate: what leaves this machine, a try on three documents, and the writing itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+
+from pipeline.errors import Failure
+from pipeline.profiles import base_recipe
+from pipeline.recipe import SdgSettings, flatten
+from pipeline.sdg.trial import TRIAL, TRIAL_DOCUMENTS
+from pipeline.sdg.writer import OFFLINE
+from tui.generate_rows import (
+    Setting,
+    consent_rows,
+    detail_rows,
+    estimate_rows,
+    leaving_rows,
+    said,
+    setting_row,
+    shown_settings,
+    state_rows,
+)
+from tui.generating import Setup, key_state, needs_key, read_latest, read_setup, setup_mark
+from tui.rows import Row, row
+from tui.screens.endpoint import ask_consent, ask_key, choose_endpoint, edit_setting
+from tui.screens.step import StepScreen
+from tui.steps import StepName
+from tui.trial_rows import try_rows
+from tui.watch import Job
+from tui.widgets.pane import ListPane, Pane
+from tui.working import progress_rows
+from tui.writing_rows import funnel_rows, latest_rows, summary_rows, warning_rows, warnings_of
+
+SDG = "sdg"
+_WARNINGS_SHOWN = 2
+
+
+class GenerateScreen(StepScreen):
+    """The third step."""
+
+    STEP: ClassVar[StepName] = "generate"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setup: Setup | None = None
+        self._mark: tuple[object, ...] = ()
+        self._view = ""  # settings, try, compare or report; empty: what fits the state
+
+    def compose_work(self) -> Iterable[Widget]:
+        """What leaves, and below it settings, a try, or how the writing goes."""
+        yield Pane(self._state_rows, id="generate-state")
+        yield ListPane(self._setting_at, id="generate-settings")
+        yield Pane(self._detail_rows, id="generate-detail")
+        with VerticalScroll(id="generate-text", can_focus=True):
+            yield Pane(self._text_rows, id="generate-rows")
+
+    def primary(self) -> str:
+        """Write, go on, or review."""
+        if self._job() or self._starting() or not (self._setup and self._setup.corpus):
+            return ""
+        words = {"done": "Review", "stale": "Write again", "failed": "Try again"}
+        words |= {"stopped": "Go on", "vanished": "Go on"}
+        return words.get(self._state(), "Write")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What can be done now."""
+        setup, job, settings = self._setup or Setup(), self._job(), self._sdg()
+        free = self.snapshot is not None and job is None and not self._starting()
+        asks = settings.writer != OFFLINE and not setup.imported
+        allowed = {
+            "edit": free,
+            "preset": free and not setup.imported,
+            "key": asks and free,
+            "consent": bool(asks and setup.leaving and setup.agreed is None),
+            "trial": free and setup.corpus and not setup.imported,
+            "compare": setup.before is not None,
+            "view": setup.now is not None or setup.summary is not None or job is not None,
+            "pause": job is not None,
+            "stop": job is not None,
+        }
+        return allowed.get(action, super().check_action(action, parameters))
+
+    def refresh_work(self) -> None:
+        """Read what changed, and show it."""
+        snapshot = self.snapshot
+        mark = setup_mark(snapshot) if snapshot else ()
+        if mark != self._mark:
+            if not self._mark or not mark or self._mark[0] != mark[0]:
+                self._setup, self._view = None, ""
+            self._mark = mark
+            self._read()
+        view = self._shown()
+        settings = self.query_one("#generate-settings", ListPane)
+        settings.display = self.query_one("#generate-detail").display = view == "settings"
+        text = self.query_one("#generate-text", VerticalScroll)
+        text.display = view != "settings"
+        settings.show(len(self._settings()))
+        if self.focused in (None, settings, text):
+            # At once: the next key may be there already.
+            self.set_focus(settings if view == "settings" else text)
+        super().refresh_work()
+
+    def _read(self) -> None:
+        snapshot, mark = self.snapshot, self._mark
+        if snapshot is None:
+            return
+
+        def read() -> None:
+            setup = read_setup(snapshot)
+            self.app.call_from_thread(self._take, mark, setup)
+
+        self.run_worker(read, thread=True, group="setup", exclusive=True, exit_on_error=False)
+
+    def _take(self, mark: tuple[object, ...], setup: Setup) -> None:
+        if mark == self._mark:
+            self._setup = setup
+            self.refresh_all()
+
+    # Where it stands
+
+    def _state(self) -> str:
+        return self.snapshot.state(SDG) if self.snapshot else "waiting"
+
+    def _job(self, *stages: str) -> Job | None:
+        """The worker of one of these stages, or of any of this step, until it said its last."""
+        job = self.wizard.running(*(stages or (SDG, TRIAL)))
+        return job if job and job.ending is None else None
+
+    def _starting(self) -> bool:
+        return self.wizard.starting(SDG, TRIAL)
+
+    def _sdg(self) -> SdgSettings:
+        return self.snapshot.recipe.sdg if self.snapshot else SdgSettings()
+
+    def _settings(self) -> Sequence[Setting]:
+        imported = bool(self._setup and self._setup.imported)
+        return shown_settings(self._sdg(), imported) if self.snapshot else ()
+
+    def _shown(self) -> str:
+        """The view: the one that was asked for, where there is something to see in it."""
+        setup = self._setup or Setup()
+        views = {"settings"}
+        if self._job(SDG) or setup.summary or self.wizard.starting(SDG):
+            views.add("report")
+        if setup.now:
+            views |= {"try", "compare"} if setup.before else {"try"}
+        if self._view in views:
+            return self._view
+        return "report" if "report" in views else "settings"
+
+    # Keys
+
+    def action_go_on(self) -> None:
+        """Write the questions, or go on to the review."""
+        if self._job(TRIAL) or self._starting():
+            self.wizard.say("Something is running already: it ends first, or x stops it.", "warn")
+        elif self._job(SDG) or self._state() == "done":
+            self.wizard.open_step("review")
+        else:
+            self.run_worker(self._begin(SDG), group="begin", exclusive=True)
+
+    def action_trial(self) -> None:
+        """Write questions for a few documents, or show those that these settings gave."""
+        if self._setup and self._setup.current:
+            self._look("try")
+            self.wizard.say("This is what these settings give; change one and try again.")
+        else:
+            self.run_worker(self._begin(TRIAL), group="begin", exclusive=True)
+
+    async def _begin(self, stage: str) -> None:
+        """Start a worker once it is agreed to and the key is there."""
+        setup = self._setup
+        if setup is None or not setup.corpus:
+            self.wizard.say("There are no documents yet: < goes back to choose some.", "warn")
+            return
+        try:
+            keyless = not setup.imported and needs_key(self._sdg()) and self._key() == "not set"
+        except Failure as failure:
+            self.wizard.fail(failure)
+            return
+        if not await self._agreed() or (keyless and not await self._ask_key()):
+            self.wizard.say("Nothing was started, and nothing was sent.", "warn")
+            return
+        self._look("report" if stage == SDG else "try")
+        self.wizard.start([stage])
+
+    async def _agreed(self) -> bool:
+        """Whether there is a yes to what leaves; asks for it where there is none."""
+        setup, settings = self._setup, self._sdg()
+        if setup is None:
+            return False
+        if setup.leaving is None:
+            return setup.imported or settings.writer == OFFLINE
+        agreed = setup.agreed is not None or await ask_consent(self, setup, settings)
+        self.refresh_work()
+        return agreed
+
+    def action_consent(self) -> None:
+        """Say yes to what leaves this machine."""
+        self.run_worker(self._agreed(), group="begin", exclusive=True)
+
+    def action_key(self) -> None:
+        """Type the endpoint's key."""
+        self.run_worker(self._ask_key(), group="ask", exclusive=True)
+
+    async def _ask_key(self) -> bool:
+        """Whether there is a key after asking for one."""
+        asked = await ask_key(self, self._sdg().key_variable)
+        self.refresh_all()
+        return asked and self._key() != "not set"
+
+    def _key(self) -> str:
+        settings = self._sdg()
+        return key_state(settings, os.environ, settings.key_variable in self.wizard.secrets)
+
+    def action_edit(self) -> None:
+        """Change the setting under the cursor; from elsewhere, first show the settings."""
+        index = self.query_one("#generate-settings", ListPane).cursor
+        if self._shown() != "settings":
+            self._look("settings")
+        elif index >= 0:
+            edit = edit_setting(self, self._settings()[index])
+            self.run_worker(edit, group="ask", exclusive=True)
+
+    def action_preset(self) -> None:
+        """Choose an endpoint."""
+        self.run_worker(choose_endpoint(self), group="ask", exclusive=True)
+
+    def action_compare(self) -> None:
+        """This try and the one before, or this one alone."""
+        self._look("try" if self._shown() == "compare" else "compare")
+
+    def action_view(self) -> None:
+        """Settings, the last try, how the writing goes, and round again."""
+        order = ("settings", "try", "report")
+        here = order.index("try" if self._shown() == "compare" else self._shown())
+        for step in (1, 2, 3):
+            self._view = order[(here + step) % 3]
+            if self._shown() == self._view:
+                break
+        self.refresh_all()
+
+    def _look(self, view: str) -> None:
+        self._view = view
+        self.query_one("#generate-text", VerticalScroll).scroll_home(animate=False)
+        self.refresh_all()
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        if job := self._job():
+            self.wizard.request("resume" if job.paused else "pause", job.stage)
+
+    def action_stop(self) -> None:
+        """End it here, one way or the other."""
+        from tui.screens.dialogs import Choice
+
+        job = self._job()
+        if job is None:
+            return
+        stage = job.stage
+        rows = [
+            row("stop, and go on later; what was answered is kept and not paid again"),
+            row("leave it running"),
+        ]
+        requests = ["cancel", ""]
+        if stage == SDG:
+            rows.insert(0, row("finish with what is there, and review that"))
+            requests.insert(0, "finish")
+
+        def chosen(index: int | None) -> None:
+            if index is not None and requests[index]:
+                self.wizard.request(requests[index], stage)
+
+        self.app.push_screen(Choice("Stop writing?", rows), chosen)
+
+    def on_list_pane_chosen(self, event: ListPane.Chosen) -> None:
+        """Enter starts, wherever the cursor stands."""
+        self.action_go_on()
+
+    def on_list_pane_moved(self, event: ListPane.Moved) -> None:
+        """What another setting does."""
+        self.query_one("#generate-detail", Pane).update()
+
+    # Rows
+
+    def _state_rows(self, width: int, _height: int) -> list[Row]:
+        snapshot, setup = self.snapshot, self._setup
+        if snapshot is None:
+            return said("There is no run yet: < goes back to choose documents.", width)
+        if setup is None:
+            return said("reading ...", width, "muted")
+        settings, view = snapshot.recipe.sdg, self._shown()
+        reason = snapshot.stages[SDG].reason if SDG in snapshot.stages else ""
+        if view == "settings" or setup.leaving is None:
+            rehearsal = snapshot.rehearsal
+            rows = leaving_rows(setup, settings, self._key(), rehearsal, self.glyphs, width)
+        else:
+            rows = consent_rows(setup, settings, self._key(), self.glyphs, width)
+        rows += state_rows(self._state(), reason, setup, width)
+        if setup.estimate and view == "settings" and self._state() != "done":
+            rows += estimate_rows(setup.estimate, width)
+        if trying := self._job(TRIAL):
+            rows += [(), row((f" A try on {TRIAL_DOCUMENTS} documents", "strong"))]
+            rows += progress_rows(trying.view, trying.paused, self.glyphs, width)
+        return [*rows, ()]
+
+    def _setting_at(self, index: int, width: int) -> Row:
+        setting = self._settings()[index]
+        return setting_row(setting, *self._values(setting), width)
+
+    def _detail_rows(self, width: int, _height: int) -> list[Row]:
+        index = self.query_one("#generate-settings", ListPane).cursor
+        if not 0 <= index < len(self._settings()):
+            return [()]
+        setting = self._settings()[index]
+        return detail_rows(setting, self._values(setting)[1], width)
+
+    def _values(self, setting: Setting) -> tuple[Any, Any]:
+        """A setting's value, and the base model's own."""
+        snapshot = self.snapshot
+        assert snapshot is not None, "settings belong to a run"
+        usual = base_recipe(snapshot.profile)
+        return flatten(snapshot.recipe)[setting.name], flatten(usual)[setting.name]
+
+    def _text_rows(self, width: int, _height: int) -> list[Row]:
+        setup, view, snapshot = self._setup or Setup(), self._shown(), self.snapshot
+        if snapshot is None:
+            return []
+        threshold = snapshot.recipe.sdg.threshold
+        if view in ("try", "compare") and setup.now:
+            before = setup.before if view == "compare" else None
+            return try_rows(setup.now, before, threshold, setup.current, self.glyphs, width)
+        if job := self._job(SDG):
+            return self._writing_rows(job, threshold, width)
+        if setup.summary:
+            return summary_rows(setup.summary, threshold, snapshot.rehearsal, self.glyphs, width)
+        return [row((" starting ...", "muted"))] if self._starting() else []
+
+    def _writing_rows(self, job: Job, threshold: float, width: int) -> list[Row]:
+        offline, room = self._sdg().writer == OFFLINE, self.query_one("#generate-text").size.height
+        rows = funnel_rows(job.view, job.paused, threshold, offline, self.glyphs, width)
+        rows += warning_rows(warnings_of(job.events)[-_WARNINGS_SHOWN:], self.glyphs, width)
+        if job.paused:
+            rows.append(row((f" Paused: {self.wizard.key_of('generate.pause')} goes on.", "warn")))
+        rows.append(row((" Review is open already: > goes there.", "accent")))
+        latest = read_latest(job.folder, room - len(rows) - 3)
+        return rows + latest_rows(latest, threshold, self.glyphs, width)

@@ -1,0 +1,121 @@
+"""The Review screen's editing: in place, or in the user's own editor."""
+
+from __future__ import annotations
+
+import os
+
+from textual.app import SuspendNotSupported
+from textual.containers import Vertical
+
+from pipeline.errors import BadInput, Failure, as_failure
+from pipeline.review.edit_text import Edited, edit_action, parse_edit, render_edit
+from tui.review.desk import SampleView
+from tui.review.editor import edit_text, editor_command
+from tui.screens.review_base import ReviewBase
+from tui.widgets.edit_form import EditForm
+
+
+class ReviewEditing(ReviewBase):
+    """Changing question and answer; an edit counts as accept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left: dict[str, Edited] = {}
+        """What was typed and not saved, by sample, for as long as the window is open."""
+
+    def action_edit(self) -> None:
+        """Change the words in two fields."""
+        self.unask()
+        view = self.viewed()
+        if view is None or not self.settle():
+            return
+        self.editing = True
+        self.add_class("-editing")
+        form = EditForm(view.sample.id, self._left.get(view.sample.id, view.words))
+        self.query_one("#review-right", Vertical).mount(form, before=0)
+        self.refresh_frame()
+        self.call_after_refresh(self.show)
+
+    def on_edit_form_closed(self, event: EditForm.Closed) -> None:
+        """Save what was typed, or keep it."""
+        desk = self.desk
+        if desk is None:
+            return
+        view = desk.view(event.sample)
+        if not event.save:
+            self._left[event.sample] = event.words
+            self._close_form()
+            kept = event.words != view.words
+            self.wizard.say("Left; what you typed is kept for the next e." if kept else "")
+            return
+        try:
+            # By the way of the editor's text: one place says what a question may be.
+            edited = parse_edit(render_edit(event.words, view.sample, ()), view.words)
+        except BadInput as failure:
+            self.query_one(EditForm).refuse(failure.happened)
+            return
+        if edited is not None and not self._save(view, edited):
+            return
+        self._left.pop(event.sample, None)
+        self._close_form()
+        if edited is None:
+            self.wizard.say("Nothing was changed, and nothing decided.")
+
+    def _close_form(self) -> None:
+        self.query_one(EditForm).remove()
+        self.editing = False
+        self.remove_class("-editing")
+        self.samples.focus()
+        self.refresh_frame()
+        self.call_after_refresh(self.show)
+
+    def _save(self, view: SampleView, edited: Edited) -> bool:
+        """Write an edit down, and go on."""
+        if self.do(edit_action(view.sample.id, view.words, edited)) is None:
+            return False
+        place = self.desk.place(view.sample.id) if self.desk else None
+        self.go((self.samples.cursor if place is None else place) + 1)
+        self.wizard.say("Saved, and accepted in your words.", "good")
+        return True
+
+    def action_edit_outside(self) -> None:
+        """Change the words in the user's editor, which has the terminal meanwhile."""
+        self.unask()
+        view = self.viewed()
+        if view is None or not self.settle():
+            return
+        try:
+            command = editor_command(os.environ)
+            edited = self._from_editor(command, view)
+        except (Failure, OSError) as error:
+            self.wizard.fail(as_failure(error))
+        except SuspendNotSupported:
+            self.action_edit()
+        else:
+            if edited is None:
+                self.wizard.say("Nothing was changed, and nothing decided.")
+            else:
+                self._save(view, edited)
+
+    def _from_editor(self, command: list[str], view: SampleView) -> Edited | None:
+        """The words as the editor left them; what can't be taken is shown there again."""
+        passages = self.desk.passages(view.sample) if self.desk else ()
+        text = render_edit(view.words, view.sample, passages)
+        problem = ""
+        while True:
+            returned = self._in_editor(command, problem + text)
+            if returned is None:
+                return None
+            try:
+                return parse_edit(returned, view.words)
+            except BadInput as failure:
+                text = returned.removeprefix(problem)
+                problem = f"# {failure.happened} {failure.next_step}\n"
+
+    def _in_editor(self, command: list[str], text: str) -> str | None:
+        """Give the terminal to the editor, and take it back."""
+        # Without the batch, a repaint while the app is suspended locks it up (Textual 8.2.8).
+        with self.app.batch_update(), self.app.suspend():
+            returned = edit_text(command, text)
+        self.wizard.action_redraw()
+        return returned

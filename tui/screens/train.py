@@ -1,0 +1,459 @@
+"""Train: what will be trained, mining, the loss live with its validations, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal
+
+from textual.containers import Container, Vertical
+from textual.events import ScreenResume
+from textual.widget import Widget
+
+from pipeline.errors import Failure, as_failure
+from pipeline.gate import open_nvml
+from pipeline.journal import Event
+from pipeline.profiles import base_recipe
+from pipeline.recipe import Schedule, schedule_for
+from pipeline.run import Result
+from pipeline.usage import GpuUsage, read_usage
+from tui.choices import Choice
+from tui.kept_counts import KeptCounts, count_kept, counts_mark
+from tui.rows import Row, row, wrap
+from tui.screens.dialogs import Question
+from tui.screens.step import StepScreen
+from tui.steps import Step, StepName, missing_step
+from tui.train_rows import (
+    before_rows,
+    device_numbers,
+    ended_rows,
+    mining_rows,
+    number_rows,
+    numbers,
+    plan_rows,
+    setting_choices,
+    standing_rows,
+    training_row,
+)
+from tui.training import TrainingView, fold_training
+from tui.watch import Job
+from tui.widgets.chart import LossChart, score_rows
+from tui.widgets.pane import ListPane, Pane
+from tui.widgets.settings_list import SettingsList
+
+STAGES = ("prep", "finetune", "eval")
+"""What enter starts: the evaluation right behind, so that Metrics is ready."""
+NEEDED = ("corpus", "sdg")
+
+BEAT_SECONDS = 1.0
+"""How often the charts of a running training are painted."""
+NUMBER_SECONDS = 2.0
+"""How often its numbers are, and the GPU is looked at: each costs bytes on a slow line."""
+
+_SHORT, _TALL = 20, 30
+"""Lines of the terminal under which there is one chart, and from which there is room for all."""
+_NUMBER_LINES = 5
+_ABOUT_LINES = 4
+
+Phase = Literal["unknown", "missing", "before", "starting", "mining", "training", "done"]
+
+
+class TrainScreen(StepScreen):
+    """The fifth step."""
+
+    STEP: ClassVar[StepName] = "train"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chart = LossChart()
+        self._log_scale = False
+        self._view = ""  # settings or charts, as asked for; empty: what fits the phase
+        self._phase_seen: Phase = "unknown"
+        self._job: Job | None = None
+        self._taken = 0
+        self._training = TrainingView()
+        self._counts: KeptCounts | None = None
+        self._counted: tuple[object, ...] = ()
+        self._usage: GpuUsage | None = None
+        self._numbers_at = 0.0
+
+    def compose_work(self) -> Iterable[Widget]:
+        """State; settings before, charts and numbers from then on."""
+        yield Pane(self._state_rows, id="train-state")
+        yield SettingsList(id="train-settings")
+        yield Pane(self._about_rows, id="train-about")
+        with Container(id="train-live"):
+            with Vertical(id="train-charts"):
+                yield Pane(self._loss_rows, id="train-loss")
+                yield Pane(self._score_rows, id="train-score")
+            yield Pane(self._number_rows, id="train-numbers")
+
+    def on_mount(self) -> None:
+        """Charts keep a pace of their own, slower than the journal's."""
+        self.set_interval(BEAT_SECONDS, self._beat)
+
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        """The keys belong to the settings at first."""
+        super().on_screen_resume(event)
+        self._list().focus()
+
+    def _list(self) -> SettingsList:
+        return self.query_one("#train-settings", SettingsList)
+
+    # Where it stands
+
+    def _state(self, stage: str) -> str:
+        return self.snapshot.state(stage) if self.snapshot else "waiting"
+
+    def _missing(self) -> Step | None:
+        return missing_step(self.snapshot.stages if self.snapshot else {}, NEEDED)
+
+    def _phase(self) -> Phase:
+        wizard = self.wizard
+        if wizard.running("finetune"):
+            return "training"
+        if wizard.running("prep"):
+            return "mining"
+        if wizard.starting("prep", "finetune"):
+            return "starting"
+        if self.snapshot is None or self.snapshot.failure:
+            return "unknown"
+        if self._missing():
+            return "missing"
+        done = self._state("prep") == self._state("finetune") == "done"
+        return "done" if done else "before"
+
+    @property
+    def _busy(self) -> bool:
+        return self._phase() in ("starting", "mining", "training")
+
+    def _shown(self) -> str:
+        """Settings or charts."""
+        phase = self._phase()
+        if phase in ("starting", "mining", "training"):
+            return "charts"
+        usual = "charts" if phase == "done" else "settings"
+        return (self._view or usual) if self._training.step else "settings"
+
+    def _next_stages(self) -> list[str]:
+        """What is left to do: a finished stage isn't started again."""
+        done = [self._state(stage) == "done" for stage in STAGES]
+        return list(STAGES[done.index(False) :]) if False in done else []
+
+    def chain(self, stage: str) -> list[str]:
+        """A stage that is tried again has the evaluation behind it, too."""
+        return list(STAGES[STAGES.index(stage) :])
+
+    def _schedule(self) -> Schedule | None:
+        """The lengths of the training: exact once there is a training file."""
+        examples = self._examples()
+        if self.snapshot is None or not examples:
+            return None
+        return schedule_for(examples, self.snapshot.recipe.finetune)
+
+    def _examples(self) -> int:
+        prep = self.snapshot.results.get("prep") if self.snapshot else None
+        if prep and isinstance(count := prep.summary.get("examples"), int):
+            return count
+        return self._counts.train if self._counts else 0
+
+    # What is read
+
+    def _take(self) -> None:
+        """Fold in what the journal says that wasn't folded yet."""
+        job = self.wizard.job("finetune")
+        if job is not self._job:
+            self._job, self._taken, self._training = job, 0, TrainingView()
+        if job and self._taken < len(job.events):
+            fold_training(job.events[self._taken :], self._training)
+            self._taken = len(job.events)
+
+    def _count(self) -> None:
+        """Count the kept questions, in a thread, where another count is to be expected."""
+        snapshot = self.snapshot
+        sdg = snapshot.results.get("sdg") if snapshot else None
+        if snapshot is None or sdg is None:
+            return
+        run, threshold = snapshot.run, snapshot.recipe.sdg.threshold
+        mark = counts_mark(run, sdg.folder, threshold)
+        if mark == self._counted:
+            return
+        self._counted = mark
+        wizard = self.wizard
+
+        def count() -> None:
+            try:
+                counts = count_kept(run, sdg.folder, threshold)
+            except (Failure, OSError, ValueError, KeyError) as error:
+                wizard.call_from_thread(wizard.fail, as_failure(error))
+            else:
+                wizard.call_from_thread(self._have_counted, mark, counts)
+
+        self.run_worker(count, thread=True, group="count", exclusive=True, exit_on_error=False)
+
+    def _have_counted(self, mark: tuple[object, ...], counts: KeptCounts) -> None:
+        if mark == self._counted:
+            self._counts = counts
+            self.refresh_work()
+
+    def _look_at_gpu(self) -> None:
+        """Read memory and load of the GPU, in a thread: a driver may take its time."""
+        uuid = self._training.gpu
+        if self.wizard.rehearsing or not uuid:
+            return
+        wizard = self.wizard
+
+        def look() -> None:
+            try:
+                usage = read_usage(open_nvml(), uuid)
+            except Failure:
+                # Without the driver's library there is nothing to show, and nothing to mend here.
+                usage = None
+            wizard.call_from_thread(setattr, self, "_usage", usage)
+
+        self.run_worker(look, thread=True, group="gpu", exclusive=True, exit_on_error=False)
+
+    # What is painted, and when
+
+    def refresh_work(self) -> None:
+        """Take what the run folder holds now, and show it."""
+        if not self.is_mounted:
+            return
+        self._take()
+        self._count()
+        phase = self._phase()
+        if phase != self._phase_seen:
+            self._phase_seen, self._view, self._numbers_at = phase, "", 0.0
+        self._lay_out(phase)
+        self._list().show_settings(self._choices())
+        super().refresh_work()
+
+    def _lay_out(self, phase: Phase) -> None:
+        """Show the panes that this phase has something for."""
+        settings = self._shown() == "settings"
+        choosing = settings and phase in ("before", "done")
+        self._list().display = choosing
+        self.query_one("#train-about").display = choosing
+        lines = self.app.size.height
+        history = self._training.step > 0 or phase == "training"
+        # Where there is room, an interrupted training's history stands under the settings.
+        self.query_one("#train-live").display = history and (not settings or lines >= _TALL)
+        self.query_one("#train-score").display = lines >= _SHORT
+
+    def job_changed(self, job: Job, events: Sequence[Event]) -> None:
+        """Steps wait for the beat; a beginning, a pause and an ending are shown at once."""
+        self._take()
+        turned = any(event.type not in ("metric", "progress") for event in events)
+        if turned or self._phase() != self._phase_seen:
+            self.refresh_work()
+
+    def _beat(self) -> None:
+        """Paint what a running stage said meanwhile."""
+        if not self.is_current:
+            return
+        phase = self._phase()
+        if phase != self._phase_seen:
+            self.refresh_work()
+        elif phase in ("mining", "training"):
+            self._take()
+            self.query_one("#train-state", Pane).update()
+            if phase == "training":
+                self._paint_training()
+
+    def _paint_training(self) -> None:
+        live = self.query_one("#train-live")
+        if not live.display:
+            self._lay_out("training")
+        self.query_one("#train-loss", Pane).update()
+        self.query_one("#train-score", Pane).update()
+        if time.monotonic() - self._numbers_at >= NUMBER_SECONDS - BEAT_SECONDS / 2:
+            self._numbers_at = time.monotonic()
+            self.query_one("#train-numbers", Pane).update()
+            self._look_at_gpu()
+
+    # Keys
+
+    def primary(self) -> str:
+        """What enter does."""
+        phase = self._phase()
+        if phase == "missing" and (missing := self._missing()):
+            return f"To {missing.title}"
+        if phase == "done":
+            return "Go on"
+        if phase != "before" or self._counts is None or not self._counts.train:
+            return ""
+        states = {self._state("prep"), self._state("finetune")}
+        return "Resume" if states & {"stopped", "vanished", "failed"} else "Start"
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now."""
+        phase = self._phase()
+        if action in ("pause", "stop"):
+            return phase in ("mining", "training")
+        if action == "finish":
+            return phase == "training" and self._training.step > 0
+        if action == "edit":
+            return phase in ("before", "done")
+        if action == "view":
+            return phase in ("before", "done") and self._training.step > 0
+        if action == "scale":
+            return self._training.step > 0
+        return super().check_action(action, parameters)
+
+    def action_go_on(self) -> None:
+        """Start, go on where it stopped, or go to the step that is next."""
+        phase = self._phase()
+        if phase == "missing" and (missing := self._missing()):
+            self.wizard.open_step(missing.name)
+        elif phase == "done":
+            self.wizard.open_step("metrics")
+        elif phase == "before" and self._counts and self._counts.train:
+            self.wizard.start(self._next_stages())
+
+    def action_edit(self) -> None:
+        """Change the setting under the cursor; from the charts, first show the settings."""
+        if self._shown() != "settings":
+            self._look("settings")
+        else:
+            self.run_worker(self._list().edit(), group="ask", exclusive=True)
+
+    def action_view(self) -> None:
+        """Charts or settings."""
+        self._look("charts" if self._shown() == "settings" else "settings")
+
+    def _look(self, view: str) -> None:
+        self._view = view
+        self.refresh_work()
+        if view == "settings":
+            self._list().focus()
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        job = self.wizard.running("prep", "finetune")
+        if job:
+            self.wizard.request("resume" if job.paused else "pause", job.stage)
+
+    def action_stop(self) -> None:
+        """Write a checkpoint and end; enter goes on from there."""
+        self.wizard.request("cancel", "prep", "finetune")
+
+    def action_finish(self) -> None:
+        """End now and keep the best, once that was confirmed."""
+        self.run_worker(self._ask_finish(), group="ask", exclusive=True)
+
+    async def _ask_finish(self) -> None:
+        view, best = self._training, self._training.best
+        kept = "The weights as they are become the model, if they measure best."
+        if best:
+            kept = (
+                f"The best weights become the model: so far those of step {best.step:,} "
+                f"(dev nDCG@10 {best.score:.3f}), and the last ones are measured, too."
+            )
+        lines = [
+            f"{view.step:,} of {view.total:,} steps are done. {kept}",
+            "The steps that are left are not made up for later: the model is finished.",
+            "To go on another time, press n here and x: that writes a checkpoint.",
+        ]
+        if await self.wizard.push_screen_wait(Question("Finish training now?", lines)):
+            self.wizard.request("finish", "finetune")
+
+    def action_log(self) -> None:
+        """The worker's log."""
+        self.wizard.action_log()
+
+    def action_scale(self) -> None:
+        """A linear or a logarithmic loss."""
+        self._log_scale = not self._log_scale
+        self.query_one("#train-loss", Pane).update()
+
+    def on_list_pane_moved(self, event: ListPane.Moved) -> None:
+        """Another setting, another explanation."""
+        self.query_one("#train-about", Pane).update()
+
+    def on_list_pane_chosen(self, event: ListPane.Chosen) -> None:
+        """Enter goes on, wherever the cursor stands."""
+        self.action_go_on()
+
+    # Rows
+
+    def _choices(self) -> list[Choice]:
+        snapshot = self.snapshot
+        if snapshot is None:
+            return []
+        usual = base_recipe(snapshot.profile)
+        return setting_choices(snapshot.recipe, usual, self._schedule(), self._examples())
+
+    def _state_rows(self, width: int, _height: int) -> list[Row]:
+        phase, glyphs = self._phase(), self.glyphs
+        if phase == "training":
+            return [training_row(self._training, glyphs, width)]
+        if phase == "mining":
+            job = self.wizard.running("prep")
+            return [(), *mining_rows(job.view, job.paused, glyphs, width)] if job else []
+        if phase == "starting":
+            return [(), row((" starting ...", "muted"))]
+        if phase == "missing" and (missing := self._missing()):
+            text = f"There is nothing to train on: {missing.title} comes first. "
+            text += f"enter goes there: {missing.about}."
+            return [(), *(row((" " + line, "warn")) for line in wrap(text, width - 2))]
+        if phase == "unknown" or self.snapshot is None:
+            return [(), row((" The run's state isn't known yet.", "muted"))]
+        return self._done_rows(width) if phase == "done" else self._before_rows(width)
+
+    def _done_rows(self, width: int) -> list[Row]:
+        results = self.snapshot.results if self.snapshot else {}
+        result, prep = results.get("finetune"), results.get("prep")
+        if result is None:
+            return []
+        said = prep.summary if prep else {}
+        rows = ended_rows(result.summary, result.partial, said, self.glyphs, width)
+        if self.app.size.height < _SHORT:
+            return rows[: self.app.size.height // 2 - 2]
+        return rows
+
+    def _before_rows(self, width: int) -> list[Row]:
+        assert self.snapshot is not None, "a phase with a run"
+        counted, schedule = self._counts, self._schedule()
+        rows = self._standing_rows(width)
+        if rows:
+            rows.append(())
+        rows += before_rows(counted, schedule, self.snapshot.recipe, width)
+        if self.app.size.height >= _SHORT and not self._standing_rows(width):
+            rows += plan_rows(self.wizard.rehearsing, width)
+        return rows
+
+    def _standing_rows(self, width: int) -> list[Row]:
+        snapshot = self.snapshot
+        assert snapshot is not None, "a phase with a run"
+        name = "prep" if self._state("prep") != "done" else "finetune"
+        if name not in snapshot.stages:
+            return []
+        last: Result | None = snapshot.run.current("finetune", snapshot.variant)
+        step = self._training.step
+        starts = f"goes on from the checkpoint before step {step:,}" if step else "starts it again"
+        stage = snapshot.stages[name]
+        return standing_rows(name, stage, last is not None, starts, self.glyphs, width)
+
+    def _about_rows(self, width: int, _height: int) -> list[Row]:
+        if self.app.size.height < _SHORT:
+            return self._list().about_rows(width, 2)
+        return self._list().about_rows(width, _ABOUT_LINES)
+
+    def _loss_rows(self, width: int, height: int) -> list[Row]:
+        return self._chart.rows(self._training, self._log_scale, self.glyphs, width, height)
+
+    def _score_rows(self, width: int, height: int) -> list[Row]:
+        return score_rows(self._training, self.glyphs, width, height)
+
+    def _number_rows(self, width: int, height: int) -> list[Row]:
+        phase, training = self._phase(), self._training
+        lines = self.app.size.height
+        wide = self.has_class("-wide")
+        if phase == "done" and not wide:
+            return []  # its summary says it
+        remaining = training.remaining(self._schedule()) if phase == "training" else None
+        device = device_numbers(self._usage, self.wizard.rehearsing)
+        now = time.time() if phase == "training" else None
+        shown = numbers(training, remaining, device if now else [], now)
+        rows = _NUMBER_LINES - 1 if lines < _SHORT else _NUMBER_LINES
+        return number_rows(shown, width, height if wide else rows)

@@ -1,0 +1,81 @@
+"""A recipe's settings as screens list them: value, default, and what a change makes stale. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.recipe import Recipe, flatten
+from tui.choices import Choice
+from tui.steps import StageState, find_step, step_of
+
+_ACTS_THROUGH = {"corpus.source": "corpus", "sdg.threshold": "prep", "deploy.port": "deploy"}
+"""Settings that no fingerprint holds, but whose effect is some stage's input."""
+
+
+def setting_choice(
+    recipe: Recipe, usual: Recipe, name: str, label: str, about: str, hint: str = ""
+) -> Choice:
+    """One setting as a row, its default marked.
+
+    Args:
+        recipe: the settings as they are.
+        usual: the ones that the base model starts with: `base_recipe(profile)`.
+        name: the setting's dotted name.
+        label: what it is called on the screen.
+        about: what it does, in a sentence or two.
+        hint: what the value leads to, in a few words.
+    """
+    value, default = flatten(recipe)[name], flatten(usual)[name]
+    said = "default" if value == default else f"default {setting_words(default)}"
+    return Choice(
+        setting=name,
+        label=label,
+        value=setting_words(value),
+        hint=f"{said}; {hint}" if hint else said,
+        about=about,
+        tone="text" if value == default else "strong",
+    )
+
+
+def setting_words(value: Any) -> str:
+    """A setting's value as it is typed and shown."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value) if value != "" else "-"
+
+
+def stages_after(name: str) -> tuple[str, ...]:
+    """The stages that another value of a setting would make again, in order."""
+    from pipeline.stage import NOT_IDENTITY, STAGES
+
+    touched: list[str] = []
+    section = name.partition(".")[0]
+    for stage in STAGES:
+        own = section in stage.sections and name not in NOT_IDENTITY
+        if own or _ACTS_THROUGH.get(name) == stage.name or set(stage.needs) & set(touched):
+            touched.append(stage.name)
+    return tuple(touched)
+
+
+def stale_sentence(name: str, stages: Mapping[str, StageState]) -> str:
+    """What a change of a setting leads to, to be said before it is made.
+
+    Args:
+        name: the setting's dotted name.
+        stages: where the stages stand.
+    """
+    touched = stages_after(name)
+    if not touched:
+        return "Nothing that was made gets stale by this."
+    made = [stage for stage in touched if stage in stages and stages[stage].state == "done"]
+    if not made:
+        return ""
+    titles = dict.fromkeys(find_step(step_of(stage)).title for stage in made)
+    return f"A change makes {_listed(list(titles))} stale; the old value brings them back."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -193,11 +193,11 @@ class Wizard(App[int]):
         self.run_worker(read, thread=True, group="run", exclusive=True, exit_on_error=False)
 
     def _run_read(self, run: Run, snapshot: Snapshot, go: bool) -> None:
-        if run != self.current:
+        if run != self.current or not self.screen_stack:
             return
         first = self.snapshot is None
         self.snapshot = snapshot
-        self._marks = self._seen(run)
+        self._marks = marks(run, self.variant)
         if snapshot.failure and first:
             self.say(snapshot.failure.happened, "warn")
         if go:
@@ -205,11 +205,6 @@ class Wizard(App[int]):
         elif isinstance(self.screen, StepScreen):
             self.screen.refresh_all()
         self.tick()
-
-    def _seen(self, run: Run) -> tuple[object, ...]:
-        """The run's marks; a screen that follows the decisions itself needs no reading for them."""
-        follows = isinstance(self.screen, StepScreen) and self.screen.FOLLOWS_DECISIONS
-        return marks(run, self.variant, decisions=not follows)
 
     def _run_unreadable(self, failure: Failure) -> None:
         self.current = None
@@ -296,7 +291,7 @@ class Wizard(App[int]):
             self.exit(129)
             return
         run = self.current
-        if run is None:
+        if run is None or not self.screen_stack:
             return
         now, at_work = time.monotonic(), (self._working, len(self._starts))
         if now - self._looked >= LOOK_SECONDS or self._starts:
@@ -315,7 +310,7 @@ class Wizard(App[int]):
             self._unrung = ""
         if isinstance(self.screen, StepScreen):
             self.screen.refresh_frame()
-            if at_work != (self._working, len(self._starts)):
+            if self.screen.is_mounted and at_work != (self._working, len(self._starts)):
                 self.screen.refresh_work()
         self._set_title()
 
@@ -326,15 +321,16 @@ class Wizard(App[int]):
         the user goes on, so that no key waits for it.
         """
         before = self._marks
-        deciding = isinstance(self.screen, StepScreen) and self.screen.STEP == "review"
+        deciding = isinstance(self.screen, StepScreen) and self.screen.FOLLOWS_DECISIONS
         if before and deciding and before.run == now.run:
             return False
         self._marks = now
         return before != now
 
     def _job_said(self, job: Job, events: Sequence[Event]) -> None:
-        if isinstance(self.screen, StepScreen) and step_of(job.stage) == self.screen.STEP:
-            self.screen.job_changed(job, events)
+        screen = self.screen
+        if isinstance(screen, StepScreen) and screen.stands and step_of(job.stage) == screen.STEP:
+            screen.job_changed(job, events)
         if job.ending in events and job.ending is not None:
             self._job_ended(job, job.ending)
 
@@ -462,7 +458,12 @@ class Wizard(App[int]):
     def start(self, stages: Sequence[str], options: Mapping[str, str] | None = None) -> None:
         """Start a worker for a stage, and for the ones after it in the same process."""
         snapshot = self.snapshot
-        if snapshot is None or not stages or self.starting(*stages) or self.running(*stages):
+        if snapshot is None or not stages or self.starting(*stages):
+            return
+        if job := self.running(*stages):
+            if job.ending:
+                # It said its last and is about to leave: what is asked for now comes after it.
+                self.set_timer(TICK_SECONDS, lambda: self.start(stages, options))
             return
         environment, since = {**os.environ, **self.secrets}, time.time()
 

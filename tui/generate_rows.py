@@ -89,10 +89,11 @@ def setting_row(setting: Setting, value: Any, default: Any, width: int) -> Row:
     return row(f" {pad(setting.label, _LABEL - 1)}", (shown, tone), (mark, "muted"))
 
 
-def detail_rows(setting: Setting, default: Any, width: int) -> list[Row]:
-    """What the setting under the cursor does, its name and its default."""
+def detail_rows(setting: Setting, default: Any, stale: str, width: int) -> list[Row]:
+    """What a change of the setting under the cursor makes stale, what it does, and its default."""
+    rows = said(stale, width, "warn") if stale else []
     usual = value_words(default, setting)
-    return said(f"{setting.about} ({setting.name}, default {usual})", width, "muted")
+    return rows + said(f"{setting.about} ({setting.name}, default {usual})", width, "muted")
 
 
 def leaving_rows(

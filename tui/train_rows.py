@@ -108,7 +108,7 @@ def before_rows(
     kept = {role: counts.roles.get(role, 0) for role in ("train", "dev", "test")}
     spans = [Span(" Kept: ", "muted")]
     for role, count in kept.items():
-        spans += [Span(f"{count:,}", "strong"), Span(f" {role}   ")]
+        spans += [Span(f"{count:,}", "strong"), Span(f" {role}  ")]
     of = f"of {counts.samples:,} questions; {counts.decided:,} decided, threshold "
     spans.append(Span(of + f"{counts.threshold:g}", "muted"))
     rows = wrapped(spans, width - 1)
@@ -164,7 +164,8 @@ def _part(number: int, at: int, glyphs: Glyphs) -> tuple[str, str, Tone]:
 
 def training_row(view: TrainingView, glyphs: Glyphs, width: int) -> Row:
     """One row: what goes on now, and a bar."""
-    doing = view.doing or ("" if view.step else "loading the model")
+    beginning = "loading the model" if view.base is None else "the first step"
+    doing = view.doing or ("" if view.step else beginning)
     word: tuple[str, Tone] = (f" {glyphs.running} training", "accent")
     if view.paused:
         word = (f" {glyphs.waiting} paused: p goes on", "warn")

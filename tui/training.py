@@ -18,9 +18,9 @@ RECENT_STEPS = 64
 """Steps whose times say how long the others will take."""
 LEAST_STEPS = 5
 """Fewer steps say nothing of those to come."""
-_SMOOTHED_SHARE = 0.05
-_SMOOTHED_LEAST, _SMOOTHED_MOST = 5, 100
-"""The average looks back on a twentieth of the steps, within these bounds."""
+_SMOOTHED_SHARE = 0.02
+_SMOOTHED_LEAST, _SMOOTHED_MOST = 5, 50
+"""The average looks back on a fiftieth of the steps, within these bounds."""
 
 
 class Validation(NamedTuple):

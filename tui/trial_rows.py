@@ -69,9 +69,12 @@ def _column(width: int, wide: bool) -> int:
 
 
 def _head(word: str, tried: Try, width: int) -> list[Row]:
-    guidance = f"{pad(word, 7)}{tried.guidance or 'no guidance'}"
-    rows = [row((" " + line, "accent")) for line in wrap(guidance, width - 2)]
-    return [*rows, row((f" {pad('', 7)}{cut(tried.model, max(width - 9, 8))}", "muted"))]
+    lines = wrap(tried.guidance or "no guidance", max(width - 9, 8))
+    rows = [
+        row((f" {pad(word if number == 0 else '', 7)}{line}", "accent"))
+        for number, line in enumerate(lines)
+    ]
+    return [*rows, row((" " * 8 + cut(tried.model, max(width - 9, 8)), "muted"))]
 
 
 def _samples(

@@ -137,7 +137,7 @@ def _named(label: str, counts: Mapping[str, int], width: int) -> list[Row]:
     if not counts:
         return []
     words = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return said(f"{pad(label, 8)}{words}", width, "text")
+    return said(f"{label}: {words}", width)
 
 
 def warnings_of(events: Sequence[Event]) -> list[str]:

@@ -24,6 +24,8 @@ _BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _HOLD_SECONDS = (15.0, 30.0, 60.0)
 """After a 429 that names no time: the hosted limits count by the minute."""
 _WAIT_MAX_SECONDS = 120.0
+_TELL_SECONDS = 4.0
+"""Who waits so long wants to know why."""
 
 _NO_THINKING: Mapping[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
 _SCHEMA_UNTHINKING, _SCHEMA, _JSON, _PLAIN = range(4)
@@ -77,6 +79,7 @@ class Client:
         self._api: openai.OpenAI | None = None
         self._refusal: EndpointFailure | None = None
         self._dialect = _SCHEMA_UNTHINKING
+        self._notes: dict[str, None] = {}
         self.offered: tuple[str, ...] = ()
         """The models that the endpoint lists, once it was asked."""
         self.paid = 0
@@ -92,6 +95,12 @@ class Client:
         if self._key and address.scheme == "http" and not address.loopback:
             found.append("The key travels unencrypted: sdg.base_url is http, not https.")
         return found
+
+    def take_notes(self) -> list[str]:
+        """What calls wait for, each told once; empty where nothing waits for long."""
+        with self._guard:
+            notes, self._notes = list(self._notes), {}
+        return notes
 
     def ask(self, call: Call) -> str:
         """The raw body of a chat completion; it is in the journal when this returns.
@@ -118,7 +127,11 @@ class Client:
             waited += 1
             if waited == ATTEMPTS_MAX:
                 raise refusals.exhausted(self._settings, ATTEMPTS_MAX, problem)
-            self._clock.sleep(min(pause, _WAIT_MAX_SECONDS))
+            pause = min(pause, _WAIT_MAX_SECONDS)
+            if pause >= _TELL_SECONDS:
+                with self._guard:
+                    self._notes[f"Waiting {pause:.0f} s before asking again: {problem}."] = None
+            self._clock.sleep(pause)
 
     def _attempt(
         self, api: openai.OpenAI, call: Call, waited: int

@@ -6,11 +6,11 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.context import Context, Outcome
+from pipeline.context import Context, Control, Events, Outcome
 from pipeline.corpus.records import (
     Document,
     ImportedSample,
@@ -42,6 +42,26 @@ class _Written:
     drafts: Sequence[Draft | Lost]
     details: Mapping[str, Any]
     warnings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """The control that is polled while calls are out: it tells what they wait for, too."""
+
+    control: Control
+    take_notes: Callable[[], list[str]]
+    events: Events
+
+    @property
+    def finish_asked(self) -> bool:
+        """Whether to end now and keep the best."""
+        return self.control.finish_asked
+
+    def poll(self) -> None:
+        """Tell, then do as asked."""
+        for note in self.take_notes():
+            self.events.log(note, level="warning")
+        self.control.poll()
 
 
 def execute(context: Context) -> Outcome:
@@ -153,7 +173,10 @@ def _ask(context: Context, assignments: Sequence[Assignment], arrivals: Arrivals
     stop = threading.Event()
     with CallJournal(context.run.calls_path) as journal:
         client = Client(settings, os.environ, journal, Clock(time.time, stop.wait), stop)
-        control, events = context.control, context.events
+        control, events = (
+            _Telling(context.control, client.take_notes, context.events),
+            context.events,
+        )
         writer = EndpointWriter(settings, client, journal, control, events, arrivals, stop)
         drafts = list(writer.write(assignments))
     details = {

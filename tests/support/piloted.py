@@ -71,4 +71,15 @@ async def until(pilot, holds, seconds=15.0):
         await pilot.pause(0.02)
 
 
-__all__ = ["drive", "screen_text", "snapshot_of", "terminal", "until"]
+async def settled(pilot, seconds=10.0):
+    """What the screen shows once it stays so for a moment: scrollbars come a frame later."""
+    end = time.monotonic() + seconds
+    text = ""
+    while (shown := screen_text(pilot.app)) != text:
+        assert time.monotonic() < end, "the screen never rests:\n" + shown
+        text = shown
+        await pilot.pause(0.15)
+    return text
+
+
+__all__ = ["drive", "screen_text", "settled", "snapshot_of", "terminal", "until"]

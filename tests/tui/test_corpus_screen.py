@@ -24,7 +24,6 @@ from tui.glyphs import ASCII, UNICODE
 from tui.keys import keys_of
 from tui.rows import plain, width_of
 from tui.sources import MANY_FILES, Place, glance_at, look_at
-from tui.watch import read_snapshot
 
 REPORT = [
     FileReport("guide/first.md", "markdown", "used", "", 12_345, 17, "d1"),
@@ -186,15 +185,14 @@ def at_corpus(make_wizard):
     """Runs a script on the Corpus step; without a run it is a rehearsal's."""
 
     def go(script, *, run=None, size=(80, 24), profile=REHEARSAL_PROFILE, ascii_only=False):
-        wizard = make_wizard(size=size, ascii_only=ascii_only)
+        wizard = make_wizard(run=run, size=size, ascii_only=ascii_only)
 
         async def there(pilot):
-            if run:
-                wizard.take_run(read_snapshot(run))
-            else:
+            await until(pilot, lambda: getattr(wizard.screen, "STEP", "") in ("machine", "corpus"))
+            if not run:
                 wizard.new_run()
                 wizard.profile_id = profile
-            wizard.open_step("corpus")
+                wizard.open_step("corpus")
             await until(pilot, lambda: getattr(wizard.screen, "STEP", "") == "corpus")
             await script(pilot, wizard)
 
@@ -255,8 +253,9 @@ def test_a_typed_folder_is_looked_at_scanned_and_shown(at_corpus, tmp_path):
         await until(pilot, lambda: "Nothing to scan" in wizard.notice[0])
         (folder / "image.png").unlink()
         await pilot.press("r")
-        await until(pilot, lambda: "skipped" not in screen_text(wizard))
-        assert wizard.screen.primary() == "Go on"
+        await until(pilot, lambda: "4 used      " in screen_text(wizard))
+        assert "skipped" not in screen_text(wizard)
+        await until(pilot, lambda: wizard.screen.primary() == "Go on")
 
     at_corpus(script)
 

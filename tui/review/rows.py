@@ -31,7 +31,7 @@ def head_rows(
 
 
 def _one_row(counts: Counts, histogram: Histogram | None, glyphs: Glyphs, width: int) -> Row:
-    left = row(" threshold ", (pad_left(f"{counts.threshold:.1f}", 4), "strong"), "  ")
+    left = row(" threshold ", (pad_left(f"{counts.threshold:.1f}", 4), "strong"), " ")
     digits = len(str(counts.total))
     kept = row(
         ("keep ", "good"),
@@ -39,7 +39,7 @@ def _one_row(counts: Counts, histogram: Histogram | None, glyphs: Glyphs, width:
         (" drop ", "bad"),
         (pad_left(str(counts.dropped), digits), "strong"),
     )
-    hand = row(f"  by hand {pad_left(str(counts.decided), digits)}")
+    hand = row(f" by hand {pad_left(str(counts.decided), digits)}")
     override = row((f" ({counts.overrides} override)", "muted"))
     for right in ((*kept, *hand, *override), (*kept, *hand), kept):
         room = width - width_of(left) - width_of(right) - 1

@@ -192,6 +192,8 @@ def _cut_to(rows: list[Row], lines: int, glyphs: Glyphs, width: int) -> list[Row
     if len(rows) <= lines or lines <= 0:
         return rows[: max(lines, 0)]
     last = row(*rows[lines - 1])
+    if plain(last).rstrip().endswith(glyphs.ellipsis):
+        return rows[:lines]
     mark = Span(f" {glyphs.ellipsis}", "muted")
     if width_of(last) + 2 <= width - 1:
         return [*rows[: lines - 1], (*last, mark)]

@@ -105,6 +105,12 @@ class ChoosingScreen(StepScreen):
             self._say_busy("")
         await self._take(place)
 
+    async def _take_default(self) -> None:
+        """A rehearsal needs no documents of one's own."""
+        place = await off_loop(lambda _stopped: look_at(PYDOC, self._means))
+        if self.snapshot is None and self._place is None:
+            await self._take(place)
+
     async def _take(self, place: Place) -> None:
         """Other documents for the next run, or for this one."""
         if self.snapshot is None:

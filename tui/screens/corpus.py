@@ -9,7 +9,6 @@ from typing import Any
 from textual.widget import Widget
 
 from pipeline.corpus.records import FileReport
-from pipeline.corpus.source import PYDOC
 from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
 from pipeline.recipe import Recipe, SdgSettings
@@ -33,7 +32,6 @@ from tui.screens.choosing import ChoosingScreen
 from tui.watch import Job, Snapshot
 from tui.widgets.pane import ListPane, Pane
 from tui.widgets.paths import PathSuggester
-from tui.widgets.prompt import PromptLine
 
 _LATER = ("sdg", "prep", "finetune", "eval", "export", "deploy", "verify")
 
@@ -92,9 +90,9 @@ class CorpusScreen(ChoosingScreen):
             self._forget()
         if snapshot:
             self._read(snapshot)
-        elif self.wizard.rehearsing and self._place is None and not self._busy:
-            if not self.query_one(PromptLine).asking:
-                self._begin(self._accept(PYDOC))
+        elif self.wizard.rehearsing and self._place is None:
+            # In a group of its own: what the user is being asked goes on.
+            self.run_worker(self._take_default(), group="corpus-default", exclusive=True)
         self.set_class(self._table is not None, "-table")
         pane = self.query_one("#corpus-rows", ListPane)
         pane.show(len(self._table.by_name) if self._table else 0)

@@ -117,6 +117,7 @@ class DeployScreen(StepScreen):
         if self.snapshot is not self._seen:
             self._seen = self.snapshot
             self._take()
+            self.refresh_frame()
         choices = self.query_one(SettingsList)
         choices.show_settings(self._choices())
         choices.styles.max_height = 1 if self._short() and self._watch.service else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from pipeline.errors import as_failure
+from pipeline.errors import BadRecipe, EndpointFailure, as_failure
 from pipeline.recipe import SdgSettings, flatten
 from pipeline.run import changed_recipe, home
 from pipeline.sdg.address import address_of
@@ -73,7 +75,8 @@ async def edit_setting(screen: StepScreen, setting: Setting) -> None:
 
     def check(text: str) -> None:
         told = {_EXAMPLES: parse_examples(text)}
-        changed_recipe(snapshot.run, told, _EXAMPLES, snapshot.variant)
+        with _briefly():
+            changed_recipe(snapshot.run, told, _EXAMPLES, snapshot.variant)
 
     shown = value_words(value, setting) if value else ""
     text = await screen.ask(setting.label, shown, check=check, joint="; ")
@@ -105,11 +108,29 @@ def _checked(screen: StepScreen, name: str) -> Check:
     """The recipe's own check, and for an address that it is one."""
 
     def check(text: str) -> None:
-        screen.wizard.check_setting(name, text)
+        with _briefly():
+            screen.wizard.check_setting(name, text)
         if name == "sdg.base_url":
-            address_of(SdgSettings(base_url=text.strip()))
+            try:
+                address_of(SdgSettings(base_url=text.strip()))
+            except EndpointFailure as failure:
+                raise ValueError(f"an address, such as {LOCAL_URL}") from failure
 
     return check
+
+
+@contextmanager
+def _briefly() -> Iterator[None]:
+    """What is wrong, without the name and the value that stand beside it already.
+
+    Raises:
+        ValueError: the recipe refuses a value.
+    """
+    try:
+        yield
+    except BadRecipe as failure:
+        _, _, wanted = failure.happened.partition(", but it ")
+        raise ValueError(wanted or failure.happened) from failure
 
 
 def _preset_row(preset: Preset) -> Row:

@@ -96,7 +96,7 @@ class ExportScreen(StepScreen):
         if action == "stop":
             return self.wizard.running("export") is not None
         if action == "copy":
-            return bool(self._made and self._made.graphs)
+            return bool(self._made and self._made.graphs) and not self._working()
         return super().check_action(action, parameters)
 
     def refresh_work(self) -> None:
@@ -104,6 +104,7 @@ class ExportScreen(StepScreen):
         if self.snapshot is not self._seen:
             self._seen = self.snapshot
             self._take()
+            self.refresh_frame()
         self.query_one(SettingsList).show_settings(self._choices())
         super().refresh_work()
 

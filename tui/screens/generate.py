@@ -29,6 +29,7 @@ from tui.generating import Setup, key_state, needs_key, read_latest, read_setup,
 from tui.rows import Row, row
 from tui.screens.endpoint import ask_consent, ask_key, choose_endpoint, edit_setting
 from tui.screens.step import StepScreen
+from tui.settings import stale_sentence
 from tui.steps import StepName
 from tui.trial_rows import try_rows
 from tui.watch import Job
@@ -90,8 +91,8 @@ class GenerateScreen(StepScreen):
         snapshot = self.snapshot
         mark = setup_mark(snapshot) if snapshot else ()
         if mark != self._mark:
-            if not self._mark or not mark or self._mark[0] != mark[0]:
-                self._setup, self._view = None, ""
+            if self._mark[:1] != mark[:1]:
+                self._setup, self._view = None, ""  # another run
             self._mark = mark
             self._read()
         view = self._shown()
@@ -224,8 +225,8 @@ class GenerateScreen(StepScreen):
         if self._shown() != "settings":
             self._look("settings")
         elif index >= 0:
-            edit = edit_setting(self, self._settings()[index])
-            self.run_worker(edit, group="ask", exclusive=True)
+            asking = edit_setting(self, self._settings()[index])
+            self.run_worker(asking, group="ask", exclusive=True)
 
     def action_preset(self) -> None:
         """Choose an endpoint."""
@@ -263,20 +264,17 @@ class GenerateScreen(StepScreen):
         if job is None:
             return
         stage = job.stage
-        rows = [
-            row("stop, and go on later; what was answered is kept and not paid again"),
-            row("leave it running"),
-        ]
-        requests = ["cancel", ""]
-        if stage == SDG:
-            rows.insert(0, row("finish with what is there, and review that"))
-            requests.insert(0, "finish")
+        ways = [
+            ("finish", "finish with what is there, and review that"),
+            ("cancel", "stop, and go on later; what was answered is kept and not paid again"),
+            ("", "leave it running"),
+        ][stage == TRIAL :]
 
         def chosen(index: int | None) -> None:
-            if index is not None and requests[index]:
-                self.wizard.request(requests[index], stage)
+            if index is not None and ways[index][0]:
+                self.wizard.request(ways[index][0], stage)
 
-        self.app.push_screen(Choice("Stop writing?", rows), chosen)
+        self.app.push_screen(Choice("Stop writing?", [row(words) for _, words in ways]), chosen)
 
     def on_list_pane_chosen(self, event: ListPane.Chosen) -> None:
         """Enter starts, wherever the cursor stands."""
@@ -317,8 +315,9 @@ class GenerateScreen(StepScreen):
         index = self.query_one("#generate-settings", ListPane).cursor
         if not 0 <= index < len(self._settings()):
             return [()]
-        setting = self._settings()[index]
-        return detail_rows(setting, self._values(setting)[1], width)
+        setting, snapshot = self._settings()[index], self.snapshot
+        stale = stale_sentence(setting.name, snapshot.stages if snapshot else {})
+        return detail_rows(setting, self._values(setting)[1], stale, width)
 
     def _values(self, setting: Setting) -> tuple[Any, Any]:
         """A setting's value, and the base model's own."""

@@ -67,7 +67,6 @@ class ReviewBase(StepScreen):
     def on_mount(self) -> None:
         """Look around once a second."""
         self.set_interval(LOOK_SECONDS, self._look)
-        self.samples.focus()
 
     def primary(self) -> str:
         """On to training."""
@@ -134,6 +133,7 @@ class ReviewBase(StepScreen):
         desk.follow()
         self.desk = desk
         self.samples.show(len(desk.listed))
+        self.samples.focus()
         place = desk.place(here) if here else desk.next_undecided(-1)
         self.go(place or 0)
         self.refresh_frame()
@@ -201,7 +201,8 @@ class ReviewBase(StepScreen):
         super().on_resize(event)
         lines = next((n for limit, n in _LIST_LINES if event.size.height < limit), 0)
         beside = self.has_class("-wide")
-        self.samples.styles.height = "1fr" if beside else lines or event.size.height // 4
+        for samples in self.query(SampleList):
+            samples.styles.height = "1fr" if beside else lines or event.size.height // 4
 
     def _head_rows(self, width: int, height: int) -> list[Row]:
         desk = self.desk
@@ -282,9 +283,12 @@ class ReviewBase(StepScreen):
         try:
             self.desk.settle()
         except (Failure, OSError) as error:
+            # What isn't written isn't shown; kept, it would fail again behind the dialog.
+            self.desk.pending = None
             self.wizard.fail(as_failure(error))
             return False
-        self.show()
+        finally:
+            self.show()
         return True
 
     def on_screen_suspend(self, event: ScreenSuspend) -> None:

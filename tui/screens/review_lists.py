@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pipeline.errors import BadInput
 from pipeline.review.decisions import Action
 from pipeline.review.filters import EVERYTHING, parse_filter
 from pipeline.review.queue import ORDERS
@@ -17,6 +18,11 @@ ASK_FROM = 20
 
 class ReviewLists(ReviewBase):
     """What is listed, and what is done to all of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._audited = ""
+        """The sample that the audit's key led to last."""
 
     def action_search(self) -> None:
         """Ask for words and facets; empty shows all."""
@@ -100,13 +106,16 @@ class ReviewLists(ReviewBase):
         if desk is None:
             return
         self.unask()
-        name = desk.next_of_audit(self.here())
+        # Deciding goes on by itself: only from where this key led does it lead further.
+        here = self.here()
+        name = desk.next_of_audit(here if here == self._audited else "")
         if name is None:
             self.wizard.say("There is nothing to audit: score and flags keep no sample.", "warn")
             return
         if desk.place(name) is None:
             desk.show_filter(EVERYTHING)
             self.samples.show(len(desk.listed))
+        self._audited = name
         progress = desk.progress()
         place = f"Audit {desk.audit_place(name)} of {progress.audit_total}"
         self.wizard.say(f"{place}: {progress.precision_sentence}.", "text")
@@ -114,4 +123,9 @@ class ReviewLists(ReviewBase):
 
 
 def _understood(text: str) -> None:
-    parse_filter(text)
+    """Raises what is wrong with a filter, as short as there is room beside the field."""
+    try:
+        parse_filter(text)
+    except BadInput as failure:
+        fault = failure.happened.removeprefix("The filter's word ")
+        raise ValueError(fault.replace(" can't be understood", "")) from failure

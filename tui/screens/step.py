@@ -41,6 +41,8 @@ class StepScreen(Screen[None]):
     STEP: ClassVar[StepName]
     FOLLOWS_DECISIONS: ClassVar[bool] = False
     """Whether it reads the decision log itself, so that the run isn't read for each decision."""
+    stands = False
+    """Whether every widget is there; before, nothing can be built again."""
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init_subclass__(cls) -> None:
@@ -104,15 +106,24 @@ class StepScreen(Screen[None]):
 
     def refresh_frame(self) -> None:
         """Build header, rail, notice and keys again."""
-        if not self.is_mounted:
+        if not self.stands:
             return
         for name in ("header", "rail-row", "rail", "notice", "keys"):
             self.query_one(f"#{name}", Pane).update()
 
     def refresh_all(self) -> None:
         """Build everything again."""
-        self.refresh_frame()
-        self.refresh_work()
+        if self.stands:
+            self.refresh_frame()
+            self.refresh_work()
+
+    def on_mount(self) -> None:
+        """Containers mount their children later than themselves."""
+        self.call_after_refresh(self._stand)
+
+    def _stand(self) -> None:
+        self.stands = True
+        self.refresh_all()
 
     async def ask(self, label: str, value: str = "", **options: Any) -> str | None:
         """Ask for a value at the foot of the screen, from a worker: see `PromptLine.ask`."""

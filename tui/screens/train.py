@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 from textual.containers import Container, Vertical
-from textual.events import ScreenResume
+from textual.events import Resize, ScreenResume
 from textual.widget import Widget
 
 from pipeline.errors import Failure, as_failure
@@ -91,6 +91,11 @@ class TrainScreen(StepScreen):
     def on_mount(self) -> None:
         """Charts keep a pace of their own, slower than the journal's."""
         self.set_interval(BEAT_SECONDS, self._beat)
+
+    def on_resize(self, event: Resize) -> None:
+        """Another size has room for other panes."""
+        super().on_resize(event)
+        self.call_after_refresh(self.refresh_work)
 
     def on_screen_resume(self, event: ScreenResume) -> None:
         """The keys belong to the settings at first."""
@@ -194,7 +199,7 @@ class TrainScreen(StepScreen):
     def _have_counted(self, mark: tuple[object, ...], counts: KeptCounts) -> None:
         if mark == self._counted:
             self._counts = counts
-            self.refresh_work()
+            self.refresh_all()
 
     def _look_at_gpu(self) -> None:
         """Read memory and load of the GPU, in a thread: a driver may take its time."""
@@ -227,6 +232,8 @@ class TrainScreen(StepScreen):
         self._lay_out(phase)
         self._list().show_settings(self._choices())
         super().refresh_work()
+        if self._list().display and not self.query_one("#train-about").size.height:
+            self.call_after_refresh(self._settle)
 
     def _lay_out(self, phase: Phase) -> None:
         """Show the panes that this phase has something for."""
@@ -238,7 +245,11 @@ class TrainScreen(StepScreen):
         history = self._training.step > 0 or phase == "training"
         # Where there is room, an interrupted training's history stands under the settings.
         self.query_one("#train-live").display = history and (not settings or lines >= _TALL)
-        self.query_one("#train-score").display = lines >= _SHORT
+
+    def _settle(self) -> None:
+        """Build the panes that were hidden: they know their width by now, but not their height."""
+        super().refresh_work()
+        self.query_one("#train-about", Pane).refresh(layout=True)
 
     def job_changed(self, job: Job, events: Sequence[Event]) -> None:
         """Steps wait for the beat; a beginning, a pause and an ending are shown at once."""
@@ -429,8 +440,7 @@ class TrainScreen(StepScreen):
         if name not in snapshot.stages:
             return []
         last: Result | None = snapshot.run.current("finetune", snapshot.variant)
-        step = self._training.step
-        starts = f"goes on from the checkpoint before step {step:,}" if step else "starts it again"
+        starts = "goes on from its last checkpoint" if self._training.step else "starts it again"
         stage = snapshot.stages[name]
         return standing_rows(name, stage, last is not None, starts, self.glyphs, width)
 
@@ -451,7 +461,8 @@ class TrainScreen(StepScreen):
         wide = self.has_class("-wide")
         if phase == "done" and not wide:
             return []  # its summary says it
-        remaining = training.remaining(self._schedule()) if phase == "training" else None
+        going = phase == "training" and not training.paused
+        remaining = training.remaining(self._schedule()) if going else None
         device = device_numbers(self._usage, self.wizard.rehearsing)
         now = time.time() if phase == "training" else None
         shown = numbers(training, remaining, device if now else [], now)

@@ -356,9 +356,9 @@ def _score_title(view: TrainingView, glyphs: Glyphs) -> Row:
 def axis_labels(axis: Axis, lines: int) -> list[str]:
     """Labels for the rows of a chart: at the top, the middle and the foot."""
     places = {0: 1.0, lines - 1: 0.0}
-    if lines >= 5:
-        middle = (lines - 1) // 2
-        places[middle] = 1 - middle / (lines - 1)
+    # Only where a row stands at a round share of the height.
+    parts = next((parts for parts in (2, 3, 5) if lines >= 5 and (lines - 1) % parts == 0), 1)
+    places |= {(lines - 1) * part // parts: 1 - part / parts for part in range(1, parts)}
     return [
         pad_left(_short(axis.at(places[line])) if line in places else "", LABEL - 1) + " "
         for line in range(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -48,10 +49,9 @@ class EditForm(Vertical):
         """What the keys do, the question, the answer."""
         yield Pane(self._head, id="edit-head")
         for name, text in (("question", self._words.question), ("answer", self._words.answer)):
-            yield Pane(lambda _w, _h, name=name: [row((f" {name}", "muted"))], classes="edit-label")
-            area = TextArea(text, id=f"edit-{name}", soft_wrap=True, tab_behavior="focus")
+            yield Pane(partial(_label, name), id=f"edit-label-{name}")
+            area = TextArea(text, id=f"edit-{name}", highlight_cursor_line=False)
             area.cursor_blink = False
-            area.highlight_cursor_line = False
             yield area
 
     def on_mount(self) -> None:
@@ -94,3 +94,7 @@ class EditForm(Vertical):
                 (" leave; the words are kept for the next e", "muted"),
             )
         ]
+
+
+def _label(name: str, _width: int, _height: int) -> list[Row]:
+    return [row((f" {name}", "muted"))]

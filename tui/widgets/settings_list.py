@@ -48,10 +48,11 @@ class SettingsList(ListPane):
         choice = self.current
         if choice is None or lines <= 0:
             return []
-        stale = wrap(self._consequence(choice), width - 2)
+        consequence = self._consequence(choice)
+        stale = wrap(consequence, width - 2) if consequence else []
         about = wrap(choice.about, width - 2)[: max(lines - len(stale), 0)]
         rows = [row((" " + line, "muted")) for line in about]
-        return [*rows, *(row((" " + line, "warn")) for line in stale if line)]
+        return [*rows, *(row((" " + line, "warn")) for line in stale)]
 
     async def edit(self) -> bool:
         """Ask for another value of the setting under the cursor; returns whether it changed.

@@ -1,0 +1,131 @@
+"""A whole rehearsal through the wizard, by keys, in tmux: from the first screen to the endpoint.
+
+At every step that works the window is killed at some moment and opened again. What was made in
+the end is bit for bit what the undisturbed command makes.
+"""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from commandline import COMMAND, RESULTS, Cli
+from tmux import Tmux
+
+RUN = "rehearsal-python-docs-12"
+DOCUMENTS = "12"
+
+
+class Window:
+    """The wizard in tmux, which may be killed and opened again."""
+
+    def __init__(self, tmux, cli):
+        self.tmux, self.cli = tmux, cli
+        self.draw = random.Random(7)
+
+    def open(self):
+        self.tmux.run([COMMAND], {k: v for k, v in self.cli.environment.items() if _ours(k)})
+
+    def press(self, *keys):
+        self.tmux.keys(*keys)
+
+    def shows(self, *texts, timeout=20):
+        for text in texts:
+            lines = self.tmux.wait_for(text, timeout)
+        return "\n".join(lines)
+
+    def kill(self):
+        """End the window as a crash would, at some moment, and open another one."""
+        time.sleep(self.draw.uniform(0.0, 1.5))
+        os.kill(self.tmux.pid(), signal.SIGKILL)
+        self.tmux.wait()
+        self.open()
+
+
+def _ours(name):
+    return name.startswith(("EMBEDSMITH", "XDG", "HF_", "PATH", "HOME"))
+
+
+@pytest.fixture
+def window(tmp_path):
+    cli = Cli(tmp_path)
+    with Tmux(80, 24) as tmux:
+        window = Window(tmux, cli)
+        window.open()
+        yield window
+    cli.stop_services()
+
+
+def test_a_rehearsal_by_keys_from_the_first_screen_to_the_verified_endpoint(window, rehearsal):
+    window.shows("No GPU here passes the gate", "e Rehearse")
+    window.press("e")
+    window.shows("REHEARSAL", "Python's own documentation")
+    window.press("s")
+    window.shows("documents in the slice")
+    window.press("BSpace")
+    window.press(DOCUMENTS)
+    window.press("Enter")
+    window.shows("12 documents")
+    window.press("Enter")
+    window.kill()
+    window.shows("12 used", "enter Go on")
+    window.press("Enter")
+    window.shows("Nothing leaves this machine", "enter Write")
+    window.press("Enter")
+    window.kill()
+    review(window)
+    train(window)
+    window.shows("base", "fine-tuned", "BM25", "nDCG@10", "Recall@10", timeout=120)
+    window.press("v")
+    window.shows("queries missed by the fine-tuned model")
+    window.press("Enter")
+    window.shows("enter Export")
+    window.press("Enter")
+    window.shows("▶ export", timeout=60)
+    window.kill()
+    window.shows("cosine", timeout=180)
+    window.press("Enter")
+    window.shows("enter Deploy")
+    window.press("Enter")
+    window.shows("▶ ", timeout=60)
+    window.kill()
+    window.shows("answers", "PASS", timeout=240)
+    window.press("q")
+    assert window.tmux.wait() == 0
+    undisturbed, _ = rehearsal
+    for stage in RESULTS:
+        ours, theirs = window.cli.done(RUN, stage), undisturbed.done(RUN, stage)
+        assert ours["outputs"] == theirs["outputs"], stage
+
+
+def review(window):
+    """Decide a little: an accept that changes nothing, a reject, and its undo."""
+    if "Review" not in window.shows("4")[:400]:
+        window.press(">")
+    window.shows("by hand", "keep")
+    window.press("a")
+    window.shows("by hand   1")
+    window.press("x")
+    window.press("3")
+    window.shows("by hand   2")
+    window.press("u")
+    window.shows("Undone: reject", "by hand   1")
+    window.kill()
+    window.shows("5·Train")
+    decisions = window.cli.run_folder(RUN) / "review" / "decisions.jsonl"
+    assert len(decisions.read_text().splitlines()) >= 4
+
+
+def train(window):
+    """Mine and train, the window killed in both; the worker goes on."""
+    window.shows("enter Start")
+    window.press("Enter")
+    window.shows("▶ prep", timeout=60)
+    window.kill()
+    window.shows("▶ finetune", timeout=240)
+    window.shows("validation nDCG@10", timeout=120)
+    window.kill()
+    window.shows("Train", "tokens/s", timeout=60)
+    window.shows("enter Metrics", timeout=600)
+    window.press("Enter")

@@ -23,7 +23,7 @@ from textual.events import AppBlur, AppFocus, Resize
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from pipeline.errors import Failure, as_failure
+from pipeline.errors import BadRecipe, Failure, as_failure
 from pipeline.journal import Event
 from pipeline.run import Run, home, list_runs
 from tui.canvas import Canvas, Painted
@@ -310,7 +310,7 @@ class Wizard(App[int]):
             self._unrung = ""
         if isinstance(self.screen, StepScreen):
             self.screen.refresh_frame()
-            if self.screen.is_mounted and at_work != (self._working, len(self._starts)):
+            if self.screen.stands and at_work != (self._working, len(self._starts)):
                 self.screen.refresh_work()
         self._set_title()
 
@@ -508,8 +508,14 @@ class Wizard(App[int]):
         """
         from pipeline.run import changed_recipe
 
-        if self.snapshot:
+        if self.snapshot is None:
+            return
+        try:
             changed_recipe(self.snapshot.run, _setting(name, text), name, self.variant)
+        except BadRecipe as error:
+            # Beside the field there is room for what is wrong, not for its name once more.
+            wrong = error.happened.partition(", but ")[2] or error.happened
+            raise BadRecipe(wrong, safe=error.safe, next_step=error.next_step) from error
 
     def change_setting(self, name: str, text: str) -> bool:
         """Write a setting into the run's recipe or variant; returns whether that went well."""

@@ -332,7 +332,7 @@ def standing_rows(
     words: dict[str, tuple[str, str, Tone]] = {
         "stale": (glyphs.stale, "stale", "warn"),
         "stopped": (glyphs.stale, "stopped", "warn"),
-        "vanished": (glyphs.failed, "its worker is gone", "bad"),
+        "vanished": (glyphs.failed, "vanished", "bad"),
         "failed": (glyphs.failed, "failed", "bad"),
     }
     if stage.state not in words:

@@ -103,11 +103,12 @@ class TrainingView:
         end = self._now if now is None else max(now, self._now)
         return self._worked + (end - self._since if self._since is not None else 0.0)
 
-    def remaining(self, schedule: Schedule | None) -> Remaining | None:
+    def remaining(self, schedule: Schedule | None, now: float | None = None) -> Remaining | None:
         """How long the rest takes: quartiles of recent steps, and the validations that follow.
 
         Args:
             schedule: says how many validations follow; None counts none.
+            now: the time, in seconds since the epoch; None: the last event's.
 
         Returns:
             None while there are too few steps to tell.
@@ -120,7 +121,10 @@ class TrainingView:
         if schedule and self._validation_seconds:
             validating = median(self._validation_seconds) * validations_left(self.step, schedule)
         low, middle, high = quantiles(recent, method="inclusive")
-        return Remaining(*(left * seconds + validating for seconds in (low, middle, high)))
+        # The step at hand is under way; one that takes longer than others says nothing yet.
+        begun = min(max((now or self._now) - self._now, 0.0), middle)
+        spans = (left * seconds + validating - begun for seconds in (low, middle, high))
+        return Remaining(*(max(span, 0.0) for span in spans))
 
     def take(self, event: Event) -> None:
         """Fold one more event in."""

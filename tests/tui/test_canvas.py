@@ -62,6 +62,36 @@ def test_the_terminal_shows_what_was_painted_after_any_updates(frames):
         assert terminal.lines() == plain(rows)
 
 
+looks = st.builds(
+    Style,
+    color=st.sampled_from([None, "red", "#d7d7d7", "#0000d7", "#123456"]),
+    bgcolor=st.sampled_from([None, "#121212", "#0000d7", "#5f5f00"]),
+    bold=st.booleans(),
+    underline=st.booleans(),
+    reverse=st.booleans(),
+)
+styled_rows = st.lists(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "bc", " ", "       ", "x        y"]), looks), max_size=4
+    ),
+    min_size=HEIGHT,
+    max_size=HEIGHT,
+)
+
+
+@given(st.lists(styled_rows, min_size=2, max_size=4))
+def test_styles_are_those_that_one_painting_of_everything_gives(frames):
+    terminal, whole = Terminal(), Terminal()
+    for frame in frames:
+        rows = [strip(*segments) for segments in frame]
+        terminal.paint(rows)
+    whole.canvas = Canvas(erases=False)
+    whole.paint(rows)
+    for y in range(HEIGHT):
+        for x in range(WIDTH):
+            assert terminal.screen.buffer[y][x] == whole.screen.buffer[y][x]
+
+
 def test_the_same_frame_again_writes_nothing():
     terminal = Terminal()
     rows = [strip(("hello", None))] * HEIGHT

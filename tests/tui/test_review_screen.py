@@ -18,6 +18,7 @@ from pipeline.review.log import append_decision, read_decisions
 from pipeline.run import Run
 from pipeline.sdg.records import ARRIVING, read_samples
 from tui.review.editor import edit_text, editor_command
+from tui.review.text import agreement_rows, sample_text
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +242,36 @@ def test_an_edit_in_place_is_kept_until_it_is_saved(at_review, run):
     at_review(script)
 
 
+def test_without_a_terminal_to_give_away_the_editor_is_the_form(at_review, run, monkeypatch):
+    monkeypatch.setenv("VISUAL", "true")
+
+    async def script(pilot, screen):
+        await pilot.press("E")
+        await until(pilot, lambda: screen.query("#edit-question"))
+        assert kinds(run) == []
+
+    at_review(script)
+
+
+def test_pages_orders_and_the_copy_are_of_the_sample_under_the_cursor(at_review, run):
+    async def script(pilot, screen):
+        await pilot.press("space")
+        assert "characters" in screen_text(pilot.app)
+        here = screen.here()
+        await pilot.press("o")
+        await until(pilot, lambda: "by path and reading order" in screen_text(pilot.app))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: "order document" in screen_text(pilot.app))
+        assert screen.here() == here
+        await pilot.press("y")
+        copied = sample_text(screen.viewed())
+        assert here in copied
+        assert screen.viewed().evidence[0].path in copied
+        assert kinds(run) == []
+
+    at_review(script)
+
+
 def test_the_audit_is_walked_through_and_says_its_precision(at_review, run):
     async def script(pilot, screen):
         await pilot.press("m")
@@ -282,9 +313,7 @@ def test_what_another_window_decides_appears(at_review, run):
     at_review(script)
 
 
-def test_a_decision_that_cannot_be_written_changes_nothing_and_is_said(
-    at_review, run, monkeypatch
-):
+def test_a_decision_that_cannot_be_written_changes_nothing_and_is_said(at_review, run, monkeypatch):
     def full(path, action):
         raise OSError(28, "No space left on device")
 
@@ -303,9 +332,7 @@ def test_a_decision_that_cannot_be_written_changes_nothing_and_is_said(
     at_review(script)
 
 
-def test_samples_that_arrive_follow_the_others_and_the_cursor_stays(
-    make_wizard, run, monkeypatch
-):
+def test_samples_that_arrive_follow_the_others_and_the_cursor_stays(make_wizard, run):
     sdg = run.current("sdg").folder
     samples = list(read_samples(sdg))
     arriving = run.path / "sdg" / "running" / ARRIVING
@@ -323,7 +350,7 @@ def test_samples_that_arrive_follow_the_others_and_the_cursor_stays(
         snapshot.folders["sdg"] = arriving.parent
         wizard.snapshot = snapshot
         wizard.open_step("review")
-        await until(pilot, lambda: "more arrive" in screen_text(wizard))
+        await until(pilot, lambda: "not all are written" in screen_text(wizard))
         screen = wizard.screen
         await pilot.press("j", "j", "a")
         here, listed = screen.here(), list(screen.desk.listed)
@@ -343,6 +370,24 @@ def test_samples_that_arrive_follow_the_others_and_the_cursor_stays(
         assert len(state(run).decisions) == 1
 
     drive(wizard, script)
+
+
+def test_the_agreement_names_the_better_threshold_and_moves_nothing(at_review, run):
+    async def script(pilot, screen):
+        listed = [screen.desk.entry(place) for place in range(200)]
+        scored = [entry for entry in listed if entry.score is not None and not entry.blocking]
+        low = tuple(entry.id for entry in scored if entry.score < 8)
+        high = tuple(entry.id for entry in scored if entry.score >= 8)
+        append_decision(run.decisions_path, Action("reject", low))
+        append_decision(run.decisions_path, Action("accept", high))
+        await until(pilot, lambda: screen.desk.counts().decided == len(scored))
+        await pilot.press("t")
+        await until(pilot, lambda: "It is never moved by itself" in screen_text(pilot.app))
+        rows = agreement_rows(screen.desk.suggestion(), screen.desk.counts())
+        assert "The threshold 7 agrees with" in rows[0][0].text
+        assert screen.desk.threshold == 7.0
+
+    at_review(script)
 
 
 def test_without_samples_the_step_says_where_they_come_from(make_wizard, rehearsal_run):

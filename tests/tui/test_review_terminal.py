@@ -3,6 +3,7 @@
 import shutil
 import statistics
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -71,17 +72,26 @@ def test_a_threshold_is_not_lost_by_quitting_at_once(run):
     assert fold(read_decisions(run.decisions_path)).threshold == 7.2
 
 
-def test_deciding_sends_little(run):
+def test_deciding_sends_what_changes_and_little_more(run):
     with wizard(run, 120, 40) as terminal:
         terminal.wait_for("Q What makes", 20)
         terminal.settle(0.5)
-        sent = []
+        overheads = []
         for number in range(1, 13):
-            mark = terminal.mark()
+            mark, before = terminal.mark(), terminal.screen()
             terminal.send("a")
             terminal.wait_for(f"by hand {number:3d}")
             terminal.settle(0.1)
-            sent.append(len(terminal.bytes_since(mark)))
-        print("bytes", sent)
-        assert statistics.median(sent) <= 1200
+            sent = len(terminal.bytes_since(mark))
+            overheads.append(sent - changed_cells(before, terminal.screen()))
+        assert statistics.median(overheads) <= 700
         assert len(decisions(run)) == 12
+
+
+def changed_cells(before, after):
+    """Cells of two screens that differ, blanks that were something else included."""
+    return sum(
+        was != now
+        for old, new in zip(before, after, strict=True)
+        for was, now in zip_longest(old, new, fillvalue=" ")
+    )

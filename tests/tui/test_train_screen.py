@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from fake_nvml import FakeNvml, h200
 from piloted import drive, screen_text, snapshot_of, until
 from runs import make_run
 from text_snapshot import assert_snapshot
@@ -129,9 +130,7 @@ def test_before_it_shows_what_is_kept_and_enter_starts_what_is_left(at_train, mo
     at_train(script)
 
 
-def test_all_three_stages_start_in_one_worker_when_nothing_is_mined(
-    make_wizard, run, monkeypatch
-):
+def test_all_three_stages_start_in_one_worker_when_nothing_is_mined(make_wizard, run, monkeypatch):
     shutil.rmtree(run.path / "prep")
 
     async def script(pilot):
@@ -159,9 +158,7 @@ def test_without_questions_enter_goes_to_the_step_that_is_missing(make_wizard, r
     drive(wizard, script)
 
 
-def test_a_setting_is_edited_checked_and_written_and_what_gets_stale_is_said_first(
-    at_train, run
-):
+def test_a_setting_is_edited_checked_and_written_and_what_gets_stale_is_said_first(at_train, run):
     async def script(pilot, wizard):
         wizard.snapshot = replace(
             wizard.snapshot,
@@ -200,7 +197,7 @@ def test_a_setting_that_was_left_is_as_it_was(at_train, run):
 def test_kept_questions_are_counted_as_prep_counts_them(run):
     folder = run.current("sdg", "").folder
     samples = load_kept(run, folder, 0.0)
-    append_decision(run.decisions_path, Action("reject", (samples[0].id,), reason="other"), "me")
+    append_decision(run.decisions_path, Action("reject", (samples[0].id,), reason="other"))
     kept = load_kept(run, folder, 6.0)
     counts = count_kept(run, folder, 6.0)
     assert sum(counts.roles.values()) == len(kept)
@@ -216,8 +213,8 @@ def test_a_training_is_shown_live_and_its_keys_reach_the_worker(at_train, traini
         work.validation(20, 0.52)
 
         async def script(pilot, wizard):
+            await until(pilot, lambda: "20/60" in screen_text(wizard))
             text = screen_text(wizard)
-            assert "20/60" in text
             assert "best 0.520 at 20" in text
             assert "base 0.410" in text
             assert "CPU" in text
@@ -312,7 +309,7 @@ def test_a_worker_that_was_killed_is_missed(at_train, training):
         work.steps(1, 20)
 
     async def script(pilot, wizard):
-        assert "its worker is gone" in screen_text(wizard)
+        assert "finetune vanished: its worker died" in screen_text(wizard)
 
     at_train(script)
 
@@ -328,9 +325,15 @@ def test_two_windows_on_a_training_show_the_same(make_wizard, run, training):
 
         async def shown(wizard):
             async with wizard.run_test(size=(120, 40)) as pilot:
-                await until(pilot, lambda: "40/60" in screen_text(wizard))
+                await until(pilot, lambda: "f Finish" in screen_text(wizard))
+                await pilot.pause(1.2)
                 text = screen_text(wizard)
-                return [line for line in text.splitlines() if "elapsed" not in line]
+                assert "40/60" in text
+                return [
+                    line
+                    for line in text.splitlines()
+                    if "elapsed" not in line and "ends at" not in line
+                ]
 
         first = asyncio.run(shown(make_wizard(run, size=(120, 40))))
         assert first == asyncio.run(shown(make_wizard(run, size=(120, 40))))
@@ -345,6 +348,22 @@ def test_settings_are_left_alone_while_a_training_runs(at_train, training):
         async def script(pilot, wizard):
             assert not wizard.screen.check_action("edit", ())
             assert "epochs" not in screen_text(wizard)
+
+        at_train(script, waits_for="mean loss")
+
+
+def test_memory_and_load_of_the_gpu_are_read_in_a_thread(at_train, training, monkeypatch):
+    monkeypatch.setattr("tui.screens.train.open_nvml", lambda: FakeNvml(h200(free=0, load=97)))
+    with training() as work:
+        work.begin()
+        work.journal.write("log", message="GPU", level="info", gpu="GPU-h200")
+        work.steps(1, 5)
+
+        async def script(pilot, wizard):
+            assert "GPU" not in screen_text(wizard)
+            monkeypatch.setattr(type(wizard), "rehearsing", False)
+            await until(pilot, lambda: "97%" in screen_text(wizard))
+            assert "150.8/150.8 GB" in screen_text(wizard)
 
         at_train(script, waits_for="mean loss")
 

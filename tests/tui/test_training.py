@@ -110,6 +110,13 @@ def test_the_time_left_is_the_median_of_recent_steps_within_their_quartiles():
     assert (low, middle, high) == (6, 6, 12)
 
 
+def test_the_step_that_is_under_way_counts_but_one_that_hangs_says_nothing():
+    journal = Journal(seconds_a_step=10.0, total=20).say("started").steps(1, 10)
+    view = journal.view()
+    assert view.remaining(None, journal.now + 4) == (96, 96, 96)
+    assert view.remaining(None, journal.now + 400) == (90, 90, 90)
+
+
 def test_validations_and_pauses_are_no_steps_but_validations_still_to_come_count():
     schedule = schedule_for(160, FinetuneSettings(epochs=1, validation_steps=4, auto_scale=False))
     assert schedule.total_steps == 2

@@ -12,7 +12,7 @@ from pipeline.review.progress import ReviewProgress
 from pipeline.review.queue import Order
 from pipeline.review.tally import BIN, BINS, Bin, Counts, Histogram
 from tui.glyphs import Glyphs
-from tui.rows import Row, Span, Tone, aligned, cut, pad, pad_left, plain, row, width_of
+from tui.rows import Row, Span, aligned, cut, pad, pad_left, plain, row, width_of
 
 BARS_HEIGHT = 4
 """Lines of the taller histogram, without its axis."""
@@ -33,14 +33,15 @@ def head_rows(
 def _one_row(counts: Counts, histogram: Histogram | None, glyphs: Glyphs, width: int) -> Row:
     left = row(" threshold ", (pad_left(f"{counts.threshold:.1f}", 4), "strong"), " ")
     digits = len(str(counts.total))
+    # Numbers of one tone: what changes together is sent together.
     kept = row(
         ("keep ", "good"),
-        (pad_left(str(counts.kept), digits), "strong"),
+        pad_left(str(counts.kept), digits),
         (" drop ", "bad"),
-        (pad_left(str(counts.dropped), digits), "strong"),
+        pad_left(str(counts.dropped), digits),
     )
     hand = row(f" by hand {pad_left(str(counts.decided), digits)}")
-    override = row((f" ({counts.overrides} override)", "muted"))
+    override = row(f" ({counts.overrides} override)")
     for right in ((*kept, *hand, *override), (*kept, *hand), kept):
         room = width - width_of(left) - width_of(right) - 1
         if histogram is None:
@@ -160,11 +161,11 @@ def sample_row(
     question = entry.question
     if decision is not None and decision.question is not None:
         question = decision.question
-    tone: Tone = "text" if kept else "muted"
+    state = state_of(decision, skipped, kept, glyphs)
     cells: list[str | Span] = [
-        Span(glyphs.cursor if selected else " ", "accent"),
-        state_of(decision, skipped, kept, glyphs),
-        Span(pad_left(score_text(entry.score), 6), tone),
+        Span(glyphs.cursor if selected else " ", "accent" if selected else state.tone),
+        state,
+        pad_left(score_text(entry.score), 6),
         Span(f" {pad(entry.role, 5)} ", "muted"),
     ]
     if width >= _NARROW:
@@ -173,4 +174,4 @@ def sample_row(
         flag = "!" if entry.flags else " "
         cells.append(Span(f"{flag} ", "warn"))
     room = width - width_of(row(*cells)) - 1
-    return row(*cells, Span(cut(question, room, glyphs.ellipsis), tone))
+    return row(*cells, cut(question, room, glyphs.ellipsis))

@@ -70,7 +70,7 @@ def _header(view: SampleView, glyphs: Glyphs, width: int, page: int, pages: int)
     facts.append(f"{view.entry.hops} hop{'s' if view.entry.hops > 1 else ''}")
     facts.append(view.entry.kind)
     left = row(" ", (words, state.tone), ("  " + "  ".join(facts), "muted"))
-    right = row((f"  space {page}/{pages} ", "key")) if pages > 1 else ()
+    right = row((f"  space {page}/{pages} ", "muted")) if pages > 1 else ()
     return aligned(left, right, width)
 
 

@@ -47,7 +47,10 @@ class ChoosingScreen(StepScreen):
         self.run_worker(work, group="corpus-ask", exclusive=True, exit_on_error=False)
 
     def _scanning(self) -> bool:
-        return bool(self.wizard.running("corpus") or self.wizard.starting("corpus"))
+        if self.wizard.running("corpus") or self.wizard.starting("corpus"):
+            return True
+        # Its worker is leaving, and the run is being read once more.
+        return bool(self.snapshot and self.snapshot.state("corpus") == "running")
 
     def _profile(self) -> Profile:
         return find_profile(self.wizard.profile_id or Recipe().profile)

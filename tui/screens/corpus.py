@@ -154,7 +154,7 @@ class CorpusScreen(ChoosingScreen):
         words = read_sets(run)
 
         def show() -> None:
-            if run == self._run:
+            if self.stands and run == self._run:
                 self._sets = words
                 self.query_one("#corpus-foot", Pane).update()
 
@@ -164,7 +164,7 @@ class CorpusScreen(ChoosingScreen):
         words = read_estimate(result, settings)
 
         def show() -> None:
-            if self._estimated == (result.folder, settings):
+            if self.stands and self._estimated == (result.folder, settings):
                 self._estimate = words
                 self.query_one("#corpus-foot", Pane).update()
 

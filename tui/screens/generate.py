@@ -192,9 +192,7 @@ class GenerateScreen(StepScreen):
 
     async def _agreed(self) -> bool:
         """Whether there is a yes to what leaves; asks for it where there is none."""
-        setup, settings = self._setup, self._sdg()
-        if setup is None:
-            return False
+        setup, settings = self._setup or Setup(), self._sdg()
         if setup.leaving is None:
             return setup.imported or settings.writer == OFFLINE
         agreed = setup.agreed is not None or await ask_consent(self, setup, settings)
@@ -316,15 +314,16 @@ class GenerateScreen(StepScreen):
         if not 0 <= index < len(self._settings()):
             return [()]
         setting, snapshot = self._settings()[index], self.snapshot
-        stale = stale_sentence(setting.name, snapshot.stages if snapshot else {})
+        made = snapshot.stages if snapshot and self._state() == "done" else {}
+        stale = stale_sentence(setting.name, made) if made else ""
         return detail_rows(setting, self._values(setting)[1], stale, width)
 
     def _values(self, setting: Setting) -> tuple[Any, Any]:
         """A setting's value, and the base model's own."""
         snapshot = self.snapshot
         assert snapshot is not None, "settings belong to a run"
-        usual = base_recipe(snapshot.profile)
-        return flatten(snapshot.recipe)[setting.name], flatten(usual)[setting.name]
+        own, usual = flatten(snapshot.recipe), flatten(base_recipe(snapshot.profile))
+        return own[setting.name], usual[setting.name]
 
     def _text_rows(self, width: int, _height: int) -> list[Row]:
         setup, view, snapshot = self._setup or Setup(), self._shown(), self.snapshot

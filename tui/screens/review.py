@@ -18,7 +18,7 @@ from tui.review.text import (
 from tui.rows import plain
 from tui.screens.review_editing import ReviewEditing
 from tui.screens.review_lists import ReviewLists
-from tui.widgets.pane import Pane
+from tui.widgets.pane import ListPane, Pane
 
 SETTLE_SECONDS = 0.4
 """So long after the last key a moved threshold is written down."""
@@ -156,6 +156,10 @@ class ReviewScreen(ReviewLists, ReviewEditing):
         """Copy the sample."""
         if view := self.viewed():
             self.wizard.copy(sample_text(view))
+
+    def on_list_pane_chosen(self, event: ListPane.Chosen) -> None:
+        """Enter."""
+        self.action_go_on()
 
     def action_go_on(self) -> None:
         """On to training; too little reading is said, and no wall."""

@@ -18,10 +18,10 @@ from textual.worker import get_current_worker
 from pipeline.errors import Failure, as_failure
 from pipeline.review.decisions import Action
 from tui.keys import keys_of
-from tui.review.desk import Followed, ReviewDesk, SampleView, Source
+from tui.review.desk import Followed, ReviewDesk, SampleView
 from tui.review.rows import enough_rows, head_rows, place_row, sample_row
 from tui.review.sample_rows import evidence_rows, sample_pages
-from tui.review.source import source_of
+from tui.review.source import Source, source_of
 from tui.rows import Row, row, wrap
 from tui.screens.step import StepScreen
 from tui.steps import StepName
@@ -177,24 +177,23 @@ class ReviewBase(StepScreen):
         if self.desk is None:
             self.samples.show(0)
         self.samples.refresh()
+        self._show_beside()
+
+    def _show_beside(self) -> None:
         for name in ("head", "enough", "place", "sample"):
             self.query_one(f"#review-{name}", Pane).update()
 
     def go(self, place: int) -> None:
-        """Put the cursor on a sample and show it from its first page."""
+        """Put the cursor on a sample and show it from its first page; other rows stay."""
         self._page = 0
         self.samples.move_to(place, tell=False)
-        self.show()
+        self._show_beside()
 
     def on_list_pane_moved(self, event: ListPane.Moved) -> None:
         """Another sample; arrows decide nothing."""
         self._page = 0
         self.unask()
-        self.show()
-
-    def on_list_pane_chosen(self, event: ListPane.Chosen) -> None:
-        """Enter."""
-        self.action_go_on()
+        self._show_beside()
 
     def on_resize(self, event: Resize) -> None:
         """The list takes its share of the lines."""
@@ -226,7 +225,8 @@ class ReviewBase(StepScreen):
         desk = self.desk
         if desk is None:
             return []
-        more = "" if desk.source.complete else "more arrive"
+        at_work = self.wizard.running("sdg")
+        more = "" if desk.source.complete else "more arrive" if at_work else "not all are written"
         cursor, listed = self.samples.cursor, len(desk.listed)
         return [place_row(cursor, listed, desk.total, desk.order, desk.filter, more, width)]
 
@@ -262,10 +262,13 @@ class ReviewBase(StepScreen):
         if self.desk is None or not self.settle():
             return None
         try:
-            return self.desk.do(action)
+            followed = self.desk.do(action)
         except (Failure, OSError) as error:
             self.wizard.fail(as_failure(error))
             return None
+        if len(followed.changed) > 1 or len(followed.events) > 1:
+            self.samples.refresh()  # in bulk, or another window's came along
+        return followed
 
     def unask(self) -> None:
         """The reasons for a reject are no longer asked for."""

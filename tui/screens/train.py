@@ -94,13 +94,12 @@ class TrainScreen(StepScreen):
 
     def on_resize(self, event: Resize) -> None:
         """Another size has room for other panes."""
-        super().on_resize(event)
         self.call_after_refresh(self.refresh_work)
 
     def on_screen_resume(self, event: ScreenResume) -> None:
         """The keys belong to the settings at first."""
-        super().on_screen_resume(event)
-        self._list().focus()
+        if self.stands:
+            self._list().focus()
 
     def _list(self) -> SettingsList:
         return self.query_one("#train-settings", SettingsList)
@@ -214,15 +213,18 @@ class TrainScreen(StepScreen):
             except Failure:
                 # Without the driver's library there is nothing to show, and nothing to mend here.
                 usage = None
-            wizard.call_from_thread(setattr, self, "_usage", usage)
+            wizard.call_from_thread(self._looked_at_gpu, usage)
 
         self.run_worker(look, thread=True, group="gpu", exclusive=True, exit_on_error=False)
+
+    def _looked_at_gpu(self, usage: GpuUsage | None) -> None:
+        self._usage = usage
 
     # What is painted, and when
 
     def refresh_work(self) -> None:
         """Take what the run folder holds now, and show it."""
-        if not self.is_mounted:
+        if not self.stands:
             return
         self._take()
         self._count()
@@ -260,7 +262,7 @@ class TrainScreen(StepScreen):
 
     def _beat(self) -> None:
         """Paint what a running stage said meanwhile."""
-        if not self.is_current:
+        if not (self.is_current and self.stands):
             return
         phase = self._phase()
         if phase != self._phase_seen:
@@ -461,10 +463,10 @@ class TrainScreen(StepScreen):
         wide = self.has_class("-wide")
         if phase == "done" and not wide:
             return []  # its summary says it
-        going = phase == "training" and not training.paused
-        remaining = training.remaining(self._schedule()) if going else None
-        device = device_numbers(self._usage, self.wizard.rehearsing)
         now = time.time() if phase == "training" else None
+        going = now is not None and not training.paused
+        remaining = training.remaining(self._schedule(), now) if going else None
+        device = device_numbers(self._usage, self.wizard.rehearsing)
         shown = numbers(training, remaining, device if now else [], now)
         rows = _NUMBER_LINES - 1 if lines < _SHORT else _NUMBER_LINES
         return number_rows(shown, width, height if wide else rows)

@@ -87,11 +87,11 @@ class EditForm(Vertical):
         return [
             row(
                 (" ^s", "key"),
-                (" save, as accepted   ", "muted"),
+                (" save and accept   ", "muted"),
                 ("tab", "key"),
                 (" other field   ", "muted"),
                 ("esc", "key"),
-                (" leave; the words are kept for the next e", "muted"),
+                (" leave; the words are kept", "muted"),
             )
         ]
 

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.binding import BindingType
 from textual.events import Click, Resize
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -29,11 +29,18 @@ Build = Callable[[int, int], Sequence[Row]]
 class _Rows(ScrollView):
     """What both panes share: tones become the theme's styles."""
 
+    _ground: Style | None = None
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Lines as they are painted; their common style, the slowest part, is found once."""
+        self._ground = self.rich_style
+        return super().render_lines(crop)
+
     def strip_of(self, cells: Row, selected: bool = False) -> Strip:
         """A row as Textual paints it, in the whole width."""
         width = self.scrollable_content_region.width
         wizard = cast("Wizard", self.app)
-        styles, ground = wizard.tone_styles(), self.rich_style
+        styles, ground = wizard.tone_styles(), self._ground or self.rich_style
         # A terminal without Unicode can't show every word of a document.
         shown = ascii_only if wizard.opening.ascii else str
         cursor = styles[CURSOR] if selected else Style.null()
@@ -69,12 +76,25 @@ class Pane(_Rows, can_focus=False):
         rows = list(self._build(region.width, region.height))
         if rows == self._rows:
             return
-        self._rows = rows
-        self.virtual_size = Size(region.width, len(rows))
-        self.refresh()
+        before, self._rows = self._rows, rows
+        if len(before) != len(rows):
+            self.virtual_size = Size(region.width, len(rows))
+            self.refresh()
+            return
+        for y, (was, now) in enumerate(zip(before, rows, strict=True)):
+            if was != now:
+                self.refresh_line(y)
 
-    def on_resize(self, event: Resize) -> None:
-        """Another width breaks lines elsewhere."""
+    def _size_updated(
+        self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True
+    ) -> bool:
+        """Another width breaks lines elsewhere. A pane that is shown late may get no `Resize`."""
+        changed = super()._size_updated(size, virtual_size, container_size, layout)
+        if changed:
+            self.call_later(self._arrange)
+        return changed
+
+    def _arrange(self) -> None:
         self._rows = ()
         self.update()
 
@@ -155,11 +175,15 @@ class ListPane(_Rows, can_focus=True):
         if not self._count:
             return
         index = max(0, min(index, self._count - 1))
-        moved = index != self._cursor
+        before, top = self._cursor, self.scroll_offset.y
         self._cursor = index
         self._into_view()
-        self.refresh()
-        if moved and tell:
+        if self.scroll_offset.y == top:
+            self.refresh_line(before)
+            self.refresh_line(index)
+        else:
+            self.refresh()
+        if before != index and tell:
             self.post_message(self.Moved(self, index))
 
     def _into_view(self) -> None:

@@ -24,7 +24,9 @@ class SampleList(ListPane):
         return Strip([*super().strip_of(fit(cells, _LIT), True).crop(0, _LIT), *strip.crop(_LIT)])
 
     def _into_view(self) -> None:
-        height = max(self.scrollable_content_region.height, 1)
+        height = self.scrollable_content_region.height
+        if not height:
+            return  # hidden: what was in view stays so
         top = round(self.scroll_offset.y)
         if top <= self._cursor < top + height:
             return

@@ -235,6 +235,7 @@ def status_of_run(
     recipe: Recipe | None = None,
     *,
     lenient: bool = False,
+    last: str = STAGE_NAMES[-1],
 ) -> tuple[Status, ...]:
     """Where every stage of a run stands, in order.
 
@@ -247,13 +248,15 @@ def status_of_run(
         recipe: another recipe than the one on the disk, to see what it would make stale.
         lenient: what keeps a stage from starting becomes its reason (`failed`) instead of being
             raised: a window shows the others all the same.
+        last: the stage up to which is looked.
 
     Raises:
         BadRecipe: the recipe cannot be understood.
         BadInput: the corpus's source is gone and no corpus was made yet.
         MissingPart: the base weights are not on this machine.
     """
-    return _statuses(_setting(run, variant, cache, options, recipe), STAGES, lenient)
+    stages = STAGES[: STAGE_NAMES.index(last) + 1]
+    return _statuses(_setting(run, variant, cache, options, recipe), stages, lenient)
 
 
 def trial_status(

@@ -217,11 +217,10 @@ class Wizard(App[int]):
         if snapshot is None:
             ready = self.rehearsing or bool(self.gate_open)
             return step_states({}, machine_ready=ready, reviewed=False)
-        prep = snapshot.state("prep")
         return step_states(
             snapshot.stages,
             machine_ready=snapshot.rehearsal or self.gate_open is not False,
-            reviewed=snapshot.run.decisions_path.is_file() or prep not in ("waiting", "new"),
+            reviewed=snapshot.state("prep") not in ("waiting", "new"),
         )
 
     @property

@@ -93,7 +93,7 @@ def step_states(
     Args:
         stages: where the stages stand; empty before a run was chosen.
         machine_ready: whether this machine can do what the run asks for.
-        reviewed: whether a person has looked at the samples, or has gone on without.
+        reviewed: whether the user has gone on from the review to training.
     """
     states: dict[StepName, StepState] = {}
     open_way = machine_ready

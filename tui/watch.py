@@ -62,12 +62,14 @@ def read_snapshot(run: Run, variant: str = "") -> Snapshot:
         Failure: the recipe cannot be understood.
     """
     # Here: the first frame stands before these have loaded.
-    from pipeline.stage import folder_of, status_of_run
+    from pipeline.stage import STAGE_NAMES, folder_of, status_of_run
 
     recipe = run.recipe(variant)
     profile = find_profile(recipe.profile)
+    # Until training was tried nothing follows from what is kept, and hashing that is slow.
+    last = STAGE_NAMES[-1] if any(run.attempts("prep")) else "sdg"
     try:
-        statuses = status_of_run(run, variant, cache_home(), lenient=True)
+        statuses = status_of_run(run, variant, cache_home(), lenient=True, last=last)
     except (Failure, OSError, ValueError) as error:
         return Snapshot(run, variant, recipe, profile, {}, {}, {}, as_failure(error))
     return Snapshot(
@@ -75,7 +77,10 @@ def read_snapshot(run: Run, variant: str = "") -> Snapshot:
         variant=variant,
         recipe=recipe,
         profile=profile,
-        stages={s.stage.name: StageState(s.state, s.reason) for s in statuses},
+        stages={
+            **_not_begun(STAGE_NAMES[len(statuses) :], statuses[-1].state == "done"),
+            **{s.stage.name: StageState(s.state, s.reason) for s in statuses},
+        },
         folders={
             s.stage.name: folder_of(run, variant, s)
             for s in statuses
@@ -83,6 +88,14 @@ def read_snapshot(run: Run, variant: str = "") -> Snapshot:
         },
         results={s.stage.name: s.result for s in statuses if s.state == "done" and s.result},
     )
+
+
+def _not_begun(names: Sequence[str], ready: bool) -> dict[str, StageState]:
+    """Stages that nobody has started yet; the first may, where what it needs is done."""
+    return {
+        name: StageState("new" if ready and number == 0 else "waiting", "not made yet")
+        for number, name in enumerate(names)
+    }
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,10 @@ def review(window):
             time.sleep(0.5)
     window.shows("by hand   1")
     window.kill()
-    window.shows("5·Train")
+    window.shows("4·Review", "by hand   1")
+    window.press("Enter")
+    window.shows("Go on to training?")
+    window.press("y")
     decisions = window.cli.run_folder(RUN) / "review" / "decisions.jsonl"
     assert len(decisions.read_text().splitlines()) >= 4
 

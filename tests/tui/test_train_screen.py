@@ -353,7 +353,7 @@ def test_settings_are_left_alone_while_a_training_runs(at_train, training):
 
 
 def test_memory_and_load_of_the_gpu_are_read_in_a_thread(at_train, training, monkeypatch):
-    monkeypatch.setattr("tui.screens.train.open_nvml", lambda: FakeNvml(h200(free=0, load=97)))
+    monkeypatch.setattr("tui.screens.train_base.open_nvml", lambda: FakeNvml(h200(free=0, load=97)))
     with training() as work:
         work.begin()
         work.journal.write("log", message="GPU", level="info", gpu="GPU-h200")

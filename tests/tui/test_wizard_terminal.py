@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from commandline import COMMAND
@@ -113,9 +114,8 @@ def test_no_heavy_library_is_in_its_process():
         for key in ("f1", "escape", "f2", "escape"):
             terminal.key(key)
             terminal.settle()
-        with open(f"/proc/{terminal.pid}/maps") as stream:
-            loaded = stream.read()
-        assert "_asyncio" in loaded or "libpython" in loaded or "python" in loaded
+        loaded = Path(f"/proc/{terminal.pid}/maps").read_text()
+        assert "python" in loaded
         for name in HEAVY:
             assert f"/site-packages/{name}/" not in loaded, name
 

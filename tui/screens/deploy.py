@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.containers import VerticalScroll
-from textual.events import Resize, ScreenResume
+from textual.events import Resize
 from textual.widget import Widget
 
 from pipeline.deploy.services import KEY_VARIABLE
@@ -76,8 +76,9 @@ class DeployScreen(StepScreen):
         """Services are asked for as long as the step is shown."""
         self.set_interval(PROBE_SECONDS, self._watch.look)
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
+    def arrive(self) -> None:
         """The keys belong to the choices at first."""
+        super().arrive()
         self.query_one(SettingsList).focus()
         self._watch.look()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual.containers import VerticalScroll
-from textual.events import ScreenResume
 from textual.widget import Widget
 
 from pipeline.errors import Failure, as_failure
@@ -77,8 +76,9 @@ class ExportScreen(StepScreen):
         with VerticalScroll(id="export-body", can_focus=True):
             yield Pane(self._body_rows, id="export-report")
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
+    def arrive(self) -> None:
         """The keys belong to the choices at first."""
+        super().arrive()
         self.query_one(SettingsList).focus()
 
     def primary(self) -> str:

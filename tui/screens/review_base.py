@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.containers import Container, Vertical
-from textual.events import Resize, ScreenResume, ScreenSuspend, Unmount
+from textual.events import Resize, ScreenSuspend, Unmount
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.worker import get_current_worker
@@ -303,9 +303,9 @@ class ReviewBase(StepScreen):
         if self.desk and self.desk.pending is not None:
             self.desk.settle()
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
-        """Back: the list takes the keys."""
-        super().on_screen_resume(event)
+    def arrive(self) -> None:
+        """The list takes the keys."""
+        super().arrive()
         if not self.editing:
             self.samples.focus()
 

@@ -123,7 +123,7 @@ class StepScreen(Screen[None]):
 
     def _stand(self) -> None:
         self.stands = True
-        self.refresh_all()
+        self.arrive()
 
     async def ask(self, label: str, value: str = "", **options: Any) -> str | None:
         """Ask for a value at the foot of the screen, from a worker: see `PromptLine.ask`."""
@@ -156,7 +156,12 @@ class StepScreen(Screen[None]):
         self.classify(event.size.width, event.size.height)
 
     def on_screen_resume(self, event: ScreenResume) -> None:
-        """Back on this step: show what became of it."""
+        """Back on this step."""
+        if self.stands:
+            self.arrive()
+
+    def arrive(self) -> None:
+        """The step is shown, for the first time or again: show what became of it."""
         self.refresh_all()
 
     def classify(self, columns: int, lines: int) -> None:

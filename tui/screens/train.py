@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
 
 from textual.containers import Container, Vertical
 from textual.events import Resize, ScreenResume
 from textual.widget import Widget
 
-from pipeline.errors import Failure, as_failure
-from pipeline.gate import open_nvml
 from pipeline.journal import Event
 from pipeline.profiles import base_recipe
-from pipeline.recipe import Schedule, schedule_for
 from pipeline.run import Result
-from pipeline.usage import GpuUsage, read_usage
 from tui.choices import Choice
-from tui.kept_counts import KeptCounts, count_kept, counts_mark
 from tui.rows import Row, row, wrap
 from tui.screens.dialogs import Question
-from tui.screens.step import StepScreen
-from tui.steps import Step, StepName, missing_step
+from tui.screens.train_base import Phase, TrainBase
 from tui.train_rows import (
     before_rows,
     device_numbers,
@@ -35,47 +28,22 @@ from tui.train_rows import (
     standing_rows,
     training_row,
 )
-from tui.training import TrainingView, fold_training
 from tui.watch import Job
-from tui.widgets.chart import LossChart, score_rows
+from tui.widgets.chart import score_rows
 from tui.widgets.pane import ListPane, Pane
 from tui.widgets.settings_list import SettingsList
-
-STAGES = ("prep", "finetune", "eval")
-"""What enter starts: the evaluation right behind, so that Metrics is ready."""
-NEEDED = ("corpus", "sdg")
 
 BEAT_SECONDS = 1.0
 """How often the charts of a running training are painted."""
 NUMBER_SECONDS = 2.0
 """How often its numbers are, and the GPU is looked at: each costs bytes on a slow line."""
 
-_SHORT, _TALL = 20, 30
-"""Lines of the terminal under which there is one chart, and from which there is room for all."""
 _NUMBER_LINES = 5
 _ABOUT_LINES = 4
 
-Phase = Literal["unknown", "missing", "before", "starting", "mining", "training", "done"]
 
-
-class TrainScreen(StepScreen):
+class TrainScreen(TrainBase):
     """The fifth step."""
-
-    STEP: ClassVar[StepName] = "train"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._chart = LossChart()
-        self._log_scale = False
-        self._view = ""  # settings or charts, as asked for; empty: what fits the phase
-        self._phase_seen: Phase = "unknown"
-        self._job: Job | None = None
-        self._taken = 0
-        self._training = TrainingView()
-        self._counts: KeptCounts | None = None
-        self._counted: tuple[object, ...] = ()
-        self._usage: GpuUsage | None = None
-        self._numbers_at = 0.0
 
     def compose_work(self) -> Iterable[Widget]:
         """State; settings before, charts and numbers from then on."""
@@ -104,122 +72,6 @@ class TrainScreen(StepScreen):
     def _list(self) -> SettingsList:
         return self.query_one("#train-settings", SettingsList)
 
-    # Where it stands
-
-    def _state(self, stage: str) -> str:
-        return self.snapshot.state(stage) if self.snapshot else "waiting"
-
-    def _missing(self) -> Step | None:
-        return missing_step(self.snapshot.stages if self.snapshot else {}, NEEDED)
-
-    def _phase(self) -> Phase:
-        wizard = self.wizard
-        if wizard.running("finetune"):
-            return "training"
-        if wizard.running("prep"):
-            return "mining"
-        if wizard.starting("prep", "finetune"):
-            return "starting"
-        if self.snapshot is None or self.snapshot.failure:
-            return "unknown"
-        if self._missing():
-            return "missing"
-        done = self._state("prep") == self._state("finetune") == "done"
-        return "done" if done else "before"
-
-    @property
-    def _busy(self) -> bool:
-        return self._phase() in ("starting", "mining", "training")
-
-    def _shown(self) -> str:
-        """Settings or charts."""
-        phase = self._phase()
-        if phase in ("starting", "mining", "training"):
-            return "charts"
-        usual = "charts" if phase == "done" else "settings"
-        return (self._view or usual) if self._training.step else "settings"
-
-    def _next_stages(self) -> list[str]:
-        """What is left to do: a finished stage isn't started again."""
-        done = [self._state(stage) == "done" for stage in STAGES]
-        return list(STAGES[done.index(False) :]) if False in done else []
-
-    def chain(self, stage: str) -> list[str]:
-        """A stage that is tried again has the evaluation behind it, too."""
-        return list(STAGES[STAGES.index(stage) :])
-
-    def _schedule(self) -> Schedule | None:
-        """The lengths of the training: exact once there is a training file."""
-        examples = self._examples()
-        if self.snapshot is None or not examples:
-            return None
-        return schedule_for(examples, self.snapshot.recipe.finetune)
-
-    def _examples(self) -> int:
-        prep = self.snapshot.results.get("prep") if self.snapshot else None
-        if prep and isinstance(count := prep.summary.get("examples"), int):
-            return count
-        return self._counts.train if self._counts else 0
-
-    # What is read
-
-    def _take(self) -> None:
-        """Fold in what the journal says that wasn't folded yet."""
-        job = self.wizard.job("finetune")
-        if job is not self._job:
-            self._job, self._taken, self._training = job, 0, TrainingView()
-        if job and self._taken < len(job.events):
-            fold_training(job.events[self._taken :], self._training)
-            self._taken = len(job.events)
-
-    def _count(self) -> None:
-        """Count the kept questions, in a thread, where another count is to be expected."""
-        snapshot = self.snapshot
-        sdg = snapshot.results.get("sdg") if snapshot else None
-        if snapshot is None or sdg is None:
-            return
-        run, threshold = snapshot.run, snapshot.recipe.sdg.threshold
-        mark = counts_mark(run, sdg.folder, threshold)
-        if mark == self._counted:
-            return
-        self._counted = mark
-        wizard = self.wizard
-
-        def count() -> None:
-            try:
-                counts = count_kept(run, sdg.folder, threshold)
-            except (Failure, OSError, ValueError, KeyError) as error:
-                wizard.call_from_thread(wizard.fail, as_failure(error))
-            else:
-                wizard.call_from_thread(self._have_counted, mark, counts)
-
-        self.run_worker(count, thread=True, group="count", exclusive=True, exit_on_error=False)
-
-    def _have_counted(self, mark: tuple[object, ...], counts: KeptCounts) -> None:
-        if mark == self._counted:
-            self._counts = counts
-            self.refresh_all()
-
-    def _look_at_gpu(self) -> None:
-        """Read memory and load of the GPU, in a thread: a driver may take its time."""
-        uuid = self._training.gpu
-        if self.wizard.rehearsing or not uuid:
-            return
-        wizard = self.wizard
-
-        def look() -> None:
-            try:
-                usage = read_usage(open_nvml(), uuid)
-            except Failure:
-                # Without the driver's library there is nothing to show, and nothing to mend here.
-                usage = None
-            wizard.call_from_thread(self._looked_at_gpu, usage)
-
-        self.run_worker(look, thread=True, group="gpu", exclusive=True, exit_on_error=False)
-
-    def _looked_at_gpu(self, usage: GpuUsage | None) -> None:
-        self._usage = usage
-
     # What is painted, and when
 
     def refresh_work(self) -> None:
@@ -243,10 +95,11 @@ class TrainScreen(StepScreen):
         choosing = settings and phase in ("before", "done")
         self._list().display = choosing
         self.query_one("#train-about").display = choosing
-        lines = self.app.size.height
         history = self._training.step > 0 or phase == "training"
         # Where there is room, an interrupted training's history stands under the settings.
-        self.query_one("#train-live").display = history and (not settings or lines >= _TALL)
+        self.query_one("#train-live").display = history and (
+            not settings or self.has_class("-tall")
+        )
 
     def _settle(self) -> None:
         """Build the panes that were hidden: they know their width by now, but not their height."""
@@ -420,7 +273,7 @@ class TrainScreen(StepScreen):
             return []
         said = prep.summary if prep else {}
         rows = ended_rows(result.summary, result.partial, said, self.glyphs, width)
-        if self.app.size.height < _SHORT:
+        if self.has_class("-short"):
             return rows[: self.app.size.height // 2 - 2]
         return rows
 
@@ -431,7 +284,7 @@ class TrainScreen(StepScreen):
         if rows:
             rows.append(())
         rows += before_rows(counted, schedule, self.snapshot.recipe, width)
-        if self.app.size.height >= _SHORT and not self._standing_rows(width):
+        if not self.has_class("-short") and not self._standing_rows(width):
             rows += plan_rows(self.wizard.rehearsing, width)
         return rows
 
@@ -447,7 +300,7 @@ class TrainScreen(StepScreen):
         return standing_rows(name, stage, last is not None, starts, self.glyphs, width)
 
     def _about_rows(self, width: int, _height: int) -> list[Row]:
-        if self.app.size.height < _SHORT:
+        if self.has_class("-short"):
             return self._list().about_rows(width, 2)
         return self._list().about_rows(width, _ABOUT_LINES)
 
@@ -459,7 +312,6 @@ class TrainScreen(StepScreen):
 
     def _number_rows(self, width: int, height: int) -> list[Row]:
         phase, training = self._phase(), self._training
-        lines = self.app.size.height
         wide = self.has_class("-wide")
         if phase == "done" and not wide:
             return []  # its summary says it
@@ -468,5 +320,5 @@ class TrainScreen(StepScreen):
         remaining = training.remaining(self._schedule(), now) if going else None
         device = device_numbers(self._usage, self.wizard.rehearsing)
         shown = numbers(training, remaining, device if now else [], now)
-        rows = _NUMBER_LINES - 1 if lines < _SHORT else _NUMBER_LINES
+        rows = _NUMBER_LINES - 1 if self.has_class("-short") else _NUMBER_LINES
         return number_rows(shown, width, height if wide else rows)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import select
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from rich.style import Style
@@ -23,12 +19,13 @@ from textual.events import AppBlur, AppFocus, Resize
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from pipeline.errors import BadRecipe, Failure, as_failure
+from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
 from pipeline.run import Run, home, list_runs
 from tui.canvas import Canvas, Painted
 from tui.clipboard import copy, copy_folder
 from tui.glyphs import ASCII, UNICODE
+from tui.jobs import Jobs, Start
 from tui.keys import bindings, key_name
 from tui.look import styles_of, textual_theme
 from tui.opening import Opening
@@ -37,8 +34,9 @@ from tui.preferences import Preferences, write_preferences
 from tui.progress import duration
 from tui.rows import Tone
 from tui.screens.step import StepScreen
+from tui.settings import check_typed, typed_setting
 from tui.steps import STEP_NAMES, StepName, StepState, opening_step, step_of, step_states
-from tui.terminal import notify_sequence, title_sequence
+from tui.terminal import hung_up, notify_sequence, title_sequence
 from tui.watch import Job, Marks, Snapshot, marks, read_snapshot, working
 
 TICK_SECONDS = 0.5
@@ -47,17 +45,6 @@ LOOK_SECONDS = 1.0
 """How often the run folder is looked at for what other windows did."""
 LONG_SECONDS = 30.0
 """Work that took longer rings when it ends unseen."""
-
-
-@dataclass
-class Start:
-    """A worker that this window started, until it shows itself."""
-
-    stage: str
-    worker: Any
-    shown: bool = field(default=False)
-    since: float = 0.0
-    then: tuple[str, ...] = ()
 
 
 class Wizard(App[int]):
@@ -89,10 +76,7 @@ class Wizard(App[int]):
         """Keys that were typed: held here, handed to workers by environment, written nowhere."""
         self.notice: tuple[str, Tone] = ("", "muted")
         self._canvas = Canvas(erases=not opening.terminal.screen)
-        self._jobs: dict[Path, Job] = {}
-        self._starts: list[Start] = []
-        self._told: set[tuple[Path, int]] = set()
-        self._working: list[Path] = []
+        self.jobs = Jobs()
         self._marks: Marks | None = None
         self._looked = 0.0
         self._title = self._unrung = ""
@@ -128,6 +112,7 @@ class Wizard(App[int]):
         busy = [run for run in runs if working(run)]
         if named or len(busy) == 1 or len(runs) == 1:
             self.current, self.variant = named or (busy or runs)[0], self.opening.variant
+            self.jobs.follow(self.current)
             return "opening"
         return "runs" if runs else "machine"
 
@@ -135,7 +120,7 @@ class Wizard(App[int]):
         """Make a run the current one and go to where it stands."""
         self.current, self.variant = run, variant
         self.snapshot, self._marks = None, None
-        self._jobs.clear()
+        self.jobs.follow(run)
         self._open_screen("opening")
         self.read_run(go=True)
 
@@ -143,8 +128,8 @@ class Wizard(App[int]):
         """Make a run that was just made the current one; the step that is shown stays."""
         self.current, self.variant, self.snapshot = snapshot.run, snapshot.variant, snapshot
         self._marks = marks(snapshot.run, snapshot.variant)
-        self._jobs.clear()
-        self._working.clear()
+        self.jobs.follow(snapshot.run)
+        self.jobs.place(snapshot.folders)
         if isinstance(self.screen, StepScreen):
             self.screen.refresh_all()
 
@@ -197,6 +182,7 @@ class Wizard(App[int]):
             return
         first = self.snapshot is None
         self.snapshot = snapshot
+        self.jobs.place(snapshot.folders)
         self._marks = marks(run, self.variant)
         if snapshot.failure and first:
             self.say(snapshot.failure.happened, "warn")
@@ -232,84 +218,47 @@ class Wizard(App[int]):
 
     def job(self, stage: str) -> Job | None:
         """The journal of a stage's result as the recipe means it now; None while it has none."""
-        folder = self.snapshot.folders.get(stage) if self.snapshot else None
-        if folder is None:
-            folder = self._trial_folder(stage)
-        for working_folder in self._working:
-            if working_folder.parent.name == stage:
-                folder = working_folder
-        if folder is None or not (folder / "journal.jsonl").is_file():
-            return None
-        if folder not in self._jobs:
-            self._jobs[folder] = Job(stage, folder)
-            self._jobs[folder].poll()
-        return self._jobs[folder]
-
-    def _trial_folder(self, stage: str) -> Path | None:
-        """Of the trial, which is no stage, the last attempt: this window may have started it."""
-        from pipeline.sdg.trial import TRIAL
-
-        if stage != TRIAL or self.current is None:
-            return None
-        attempts = self.current.attempts(stage)
-        return max(attempts, key=lambda path: path.stat().st_mtime, default=None)
+        return self.jobs.job(stage)
 
     def running(self, *stages: str) -> Job | None:
         """The job of one of these stages that a worker is on now."""
-        for folder in self._working:
-            if folder.parent.name in stages:
-                return self.job(folder.parent.name)
-        return None
+        return self.jobs.running(*stages)
 
     def starting(self, *stages: str) -> bool:
         """Whether this window started one of these stages and its worker doesn't show yet."""
-        return any(start.stage in stages for start in self._starts)
+        return self.jobs.starting(*stages)
 
     def activity(self) -> str:
         """What works now, for the header: stage, percent, ETA."""
-        for folder in self._working:
-            job = self.job(folder.parent.name)
-            if job is None:
-                continue
-            view = job.view
-            parts = [f"{self.glyphs.running} {job.stage}"]
-            if job.paused:
-                parts.append("paused")
-            elif view.total:
-                parts.append(f"{100 * view.done // view.total}%")
-                if view.eta_seconds is not None and view.done < view.total:
-                    parts.append(duration(view.eta_seconds))
-            return " ".join(parts)
-        return f"{self.glyphs.running} starting" if self._starts else ""
+        return self.jobs.activity(self.glyphs.running)
 
     # Twice a second
 
     def tick(self) -> None:
         """Read journals, look at what other windows did, and repaint what changed."""
-        if _hung_up():
+        if hung_up():
             self.exit(129)
             return
         run = self.current
         if run is None or not self.screen_stack:
             return
-        now, at_work = time.monotonic(), (self._working, len(self._starts))
-        if now - self._looked >= LOOK_SECONDS or self._starts:
+        now, before = time.monotonic(), (self.jobs.at_work, len(self.jobs.starts))
+        if now - self._looked >= LOOK_SECONDS or self.jobs.starts:
             self._looked = now
-            self._working = working(run)
-            self._see_starts()
+            for start, code in self.jobs.look():
+                self._ended_early(start, code)
             if self.snapshot and self._changed(marks(run, self.variant)):
                 self.read_run()
-        for folder in [*self._working, *(set(self._jobs) - set(self._working))]:
-            job = self.job(folder.parent.name) if folder in self._working else self._jobs[folder]
-            if job and (events := job.poll()):
-                self._job_said(job, events)
-        if self._unrung and not self._working and not self._starts:
+        for job, events in self.jobs.news():
+            self._job_said(job, events)
+        after = (self.jobs.at_work, len(self.jobs.starts))
+        if self._unrung and after == ([], 0):
             # A chain of stages rings once, at its end.
             self._ring(self._unrung)
             self._unrung = ""
         if isinstance(self.screen, StepScreen):
             self.screen.refresh_frame()
-            if self.screen.stands and at_work != (self._working, len(self._starts)):
+            if self.screen.stands and before != after:
                 self.screen.refresh_work()
         self._set_title()
 
@@ -334,7 +283,8 @@ class Wizard(App[int]):
             self._job_ended(job, job.ending)
 
     def _job_ended(self, job: Job, ending: Event) -> None:
-        self._told.add((job.folder, ending.seq))
+        if not self.jobs.tell(job, ending):
+            return
         if ending.type == "finished":
             self.say(f"{job.stage}: done in {duration(float(ending.data['seconds']))}.", "good")
         elif ending.type == "failed":
@@ -346,20 +296,6 @@ class Wizard(App[int]):
             self._unrung = f"{job.stage} is done"
         self.read_run()
 
-    def _see_starts(self) -> None:
-        """Workers that showed themselves, and such that ended before they could."""
-        at_work = {folder.parent.name for folder in self._working}
-        for start in list(self._starts):
-            code = start.worker.exit_code()
-            # The first of a chain may have been done before anybody looked.
-            if at_work & {start.stage, *start.then}:
-                start.shown = True
-            if start.shown and code is None:
-                self._starts.remove(start)
-            elif code is not None:
-                self._starts.remove(start)
-                self._ended_early(start, code)
-
     def _ended_early(self, start: Start, code: int) -> None:
         from tui.follow import without_ending
 
@@ -369,8 +305,7 @@ class Wizard(App[int]):
             self._job_said(job, events)
         elif job and ending and ending.time >= start.since:
             # Its whole life lay between two looks.
-            if (job.folder, ending.seq) not in self._told:
-                self._job_ended(job, ending)
+            self._job_ended(job, ending)
         elif code not in (0, 130):
             self.fail(without_ending(start.stage, start.worker), retry=[start.stage])
         self.read_run()
@@ -484,7 +419,7 @@ class Wizard(App[int]):
 
     def _started(self, stages: Sequence[str], worker: Any, since: float) -> None:
         stage, *then = stages
-        self._starts.append(Start(stage, worker, since=since, then=tuple(then)))
+        self.jobs.starts.append(Start(stage, worker, since, tuple(then)))
         self.say(f"{stage}: started. It goes on when this window closes.")
         self.tick()
 
@@ -505,20 +440,12 @@ class Wizard(App[int]):
         Raises:
             BadRecipe: it may not; the message says why.
         """
-        from pipeline.run import changed_recipe
-
-        if self.snapshot is None:
-            return
-        try:
-            changed_recipe(self.snapshot.run, _setting(name, text), name, self.variant)
-        except BadRecipe as error:
-            # Beside the field there is room for what is wrong, not for its name once more.
-            wrong = error.happened.partition(", but ")[2] or error.happened
-            raise BadRecipe(wrong, safe=error.safe, next_step=error.next_step) from error
+        if self.snapshot:
+            check_typed(self.snapshot.run, self.variant, name, text)
 
     def change_setting(self, name: str, text: str) -> bool:
         """Write a setting into the run's recipe or variant; returns whether that went well."""
-        return self.change_settings(_setting(name, text))
+        return self.change_settings(typed_setting(name, text))
 
     def change_settings(self, overrides: Mapping[str, Any]) -> bool:
         """Write settings into the run's recipe or variant; returns whether that went well."""
@@ -563,8 +490,7 @@ class Wizard(App[int]):
     def new_run(self) -> None:
         """Begin another run at the first step; the one that was open stays as it is."""
         self.current, self.snapshot, self.profile_id = None, None, ""
-        self._jobs.clear()
-        self._working.clear()
+        self.jobs.follow(None)
         self.open_step("machine")
 
     # Keys that work everywhere
@@ -705,27 +631,3 @@ _SCREENS: Mapping[str, str] = {
     "deploy": "tui.screens.deploy:DeployScreen",
 }
 """Where the screens are; each is imported when it is first shown."""
-
-
-def _setting(name: str, text: str) -> dict[str, Any]:
-    """What was typed for a setting as a recipe's value; lists are typed with commas."""
-    from pipeline.recipe import default_settings, parse_setting
-
-    if isinstance(default_settings().get(name), tuple):
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        return {name: [int(part) if part.isdigit() else part for part in parts]}
-    if isinstance(default_settings().get(name), str):
-        return {name: text.strip()}
-    return {name: parse_setting(f"{name}={text}")[1]}
-
-
-def _hung_up() -> bool:
-    """Whether the terminal is gone: its end of the line was closed."""
-    if sys.__stdin__ is None:
-        return False
-    try:
-        poll = select.poll()
-        poll.register(sys.__stdin__.fileno(), 0)
-        return any(event & (select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
-    except (OSError, ValueError):
-        return False

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.errors import BadRecipe
 from pipeline.recipe import Recipe, flatten
+from pipeline.run import Run
 from tui.choices import Choice
 from tui.steps import StageState, find_step, step_of
 
@@ -79,3 +81,31 @@ def stale_sentence(name: str, stages: Mapping[str, StageState]) -> str:
 
 def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def typed_setting(name: str, text: str) -> dict[str, Any]:
+    """What was typed for a setting as a recipe's value; lists are typed with commas."""
+    from pipeline.recipe import default_settings, parse_setting
+
+    if isinstance(default_settings().get(name), tuple):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return {name: [int(part) if part.isdigit() else part for part in parts]}
+    if isinstance(default_settings().get(name), str):
+        return {name: text.strip()}
+    return {name: parse_setting(f"{name}={text}")[1]}
+
+
+def check_typed(run: Run, variant: str, name: str, text: str) -> None:
+    """Whether a run's setting may have what was typed.
+
+    Raises:
+        BadRecipe: it may not; the message says what is wrong, without the setting's name.
+    """
+    from pipeline.run import changed_recipe
+
+    try:
+        changed_recipe(run, typed_setting(name, text), name, variant)
+    except BadRecipe as error:
+        # Beside the field there is room for what is wrong, not for its name once more.
+        wrong = error.happened.partition(", but ")[2] or error.happened
+        raise BadRecipe(wrong, safe=error.safe, next_step=error.next_step) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import select
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -184,6 +185,18 @@ def unfit(terminal: Terminal) -> Failure | None:
         next_step="Use the commands: `embedsmith run FOLDER` does all steps, `embedsmith show RUN` "
         "says where a run stands, `embedsmith --help` lists the rest.",
     )
+
+
+def hung_up() -> bool:
+    """Whether the terminal is gone: its end of the line was closed."""
+    if sys.__stdin__ is None:
+        return False
+    try:
+        poll = select.poll()
+        poll.register(sys.__stdin__.fileno(), 0)
+        return any(event & (select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
+    except (OSError, ValueError):
+        return False
 
 
 SAVE_TITLE = "\x1b[22;2t"

@@ -233,14 +233,12 @@ def test_a_stage_that_fails_is_shown_with_its_sentences(make_wizard, rehearsal_r
 
     async def script(pilot):
         from pipeline.journal import JournalWriter
-        from tui.watch import Job
 
         snapshot = snapshot_of(rehearsal_run)
-        wizard.snapshot = replace(snapshot, folders={stage: folder})
-        wizard.current = rehearsal_run
+        wizard.take_run(replace(snapshot, folders={stage: folder}))
         journal = JournalWriter(folder / "journal.jsonl")
-        wizard._jobs[folder] = Job(stage, folder)
         journal.write("started", stage=stage)
+        assert wizard.job(stage)
         journal.write(
             "failed", happened="It broke.", safe="All is safe.", next="Mend it.", exit_code=1
         )

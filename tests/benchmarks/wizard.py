@@ -81,14 +81,17 @@ class Page:
     accept: str = ""
 
 
-def _absent(text: str) -> Wanted:
-    return lambda lines: text not in "\n".join(lines)
-
-
-_HELP = (Step("f1", "Keys of"), Step("escape", _absent("Keys of")))
-
-TRAIN_PAGE = Page(arrived="ndcg", way=(), echo=_HELP)
-REVIEW_PAGE = Page(arrived="audit", way=(), echo=_HELP, accept="a")
+TRAIN_PAGE = Page(
+    arrived="mean loss",
+    way=(),
+    echo=(Step("s", "on a logarithmic scale"), Step("s", "on a linear scale")),
+)
+REVIEW_PAGE = Page(
+    arrived="order queue",
+    way=(),
+    echo=(Step("]", "threshold  7.1"), Step("[", "threshold  7.0")),
+    accept="a",
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from textual.containers import Container, Vertical
-from textual.events import Resize, ScreenResume
+from textual.events import Resize
 from textual.widget import Widget
 
 from pipeline.journal import Event
@@ -64,10 +64,10 @@ class TrainScreen(TrainBase):
         """Another size has room for other panes."""
         self.call_after_refresh(self.refresh_work)
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
+    def arrive(self) -> None:
         """The keys belong to the settings at first."""
-        if self.stands:
-            self._list().focus()
+        super().arrive()
+        self._list().focus()
 
     def _list(self) -> SettingsList:
         return self.query_one("#train-settings", SettingsList)
@@ -231,6 +231,7 @@ class TrainScreen(TrainBase):
         """A linear or a logarithmic loss."""
         self._log_scale = not self._log_scale
         self.query_one("#train-loss", Pane).update()
+        self.wizard.say(f"The loss on a {'logarithmic' if self._log_scale else 'linear'} scale.")
 
     def on_list_pane_moved(self, event: ListPane.Moved) -> None:
         """Another setting, another explanation."""

@@ -67,7 +67,7 @@ class Wizard(App[int]):
         self.glyphs = ASCII if opening.ascii else UNICODE
         self.current: Run | None = None
         self.variant = ""
-        self.snapshot: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self.profile_id = ""
         """The base model that the next run gets; empty until it was chosen on the first step."""
         self.gate_open: bool | None = None
@@ -87,6 +87,16 @@ class Wizard(App[int]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our variables, for the moment before a theme is set."""
         return textual_theme(self.opening.themes[self.opening.theme]).variables
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """Where the run stands; None before one was chosen and read."""
+        return self._snapshot
+
+    @snapshot.setter
+    def snapshot(self, snapshot: Snapshot | None) -> None:
+        self._snapshot = snapshot
+        self.jobs.place(snapshot.folders if snapshot else {})
 
     def tone_styles(self) -> Mapping[str, Style]:
         """The styles of the theme's tones."""
@@ -119,17 +129,16 @@ class Wizard(App[int]):
     def open_run(self, run: Run, variant: str = "") -> None:
         """Make a run the current one and go to where it stands."""
         self.current, self.variant = run, variant
-        self.snapshot, self._marks = None, None
         self.jobs.follow(run)
+        self.snapshot, self._marks = None, None
         self._open_screen("opening")
         self.read_run(go=True)
 
     def take_run(self, snapshot: Snapshot) -> None:
         """Make a run that was just made the current one; the step that is shown stays."""
+        self.jobs.follow(snapshot.run)
         self.current, self.variant, self.snapshot = snapshot.run, snapshot.variant, snapshot
         self._marks = marks(snapshot.run, snapshot.variant)
-        self.jobs.follow(snapshot.run)
-        self.jobs.place(snapshot.folders)
         if isinstance(self.screen, StepScreen):
             self.screen.refresh_all()
 
@@ -182,7 +191,6 @@ class Wizard(App[int]):
             return
         first = self.snapshot is None
         self.snapshot = snapshot
-        self.jobs.place(snapshot.folders)
         self._marks = marks(run, self.variant)
         if snapshot.failure and first:
             self.say(snapshot.failure.happened, "warn")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rich.cells import cell_len
-
 
 @dataclass(frozen=True)
 class Glyphs:
@@ -61,6 +59,9 @@ def ascii_only(text: str) -> str:
     """`text` as a terminal without Unicode shows it, in as many columns: `?` for what it lacks."""
     if text.isascii():
         return text
+    # Here: commands use the signs, and none of them waits for Rich.
+    from rich.cells import cell_len
+
     text = text.translate(_LIKE)
     return "".join(char if char.isascii() else "?" * cell_len(char) for char in text)
 

@@ -90,7 +90,8 @@ def test_a_rehearsal_by_keys_from_the_first_screen_to_the_verified_endpoint(wind
     window.press("Enter")
     window.shows("▶ ", timeout=60)
     window.kill()
-    window.shows("answers", "PASS", timeout=240)
+    # Of 52 queries one is more than the tolerance, so the verdict can't be PASS.
+    window.shows("answers", "INCONCLUSIVE", "vectors are the stored ones", timeout=240)
     window.press("q")
     assert window.tmux.wait() == 0
     undisturbed, _ = rehearsal
@@ -135,5 +136,5 @@ def train(window):
     window.shows("validation nDCG@10", timeout=120)
     window.kill()
     window.shows("Train", "tokens/s", timeout=60)
-    window.shows("enter Metrics", timeout=600)
+    window.shows("trained", "6✓", "enter Go on", timeout=600)
     window.press("Enter")

@@ -106,8 +106,8 @@ class StepScreen(Screen[None]):
 
     def refresh_frame(self) -> None:
         """Build header, rail, notice and keys again."""
-        if not self.stands:
-            return
+        if not self.stands or not self.query("#keys"):
+            return  # not there yet, or not any more
         for name in ("header", "rail-row", "rail", "notice", "keys"):
             self.query_one(f"#{name}", Pane).update()
 

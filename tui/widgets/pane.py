@@ -26,6 +26,10 @@ Build = Callable[[int, int], Sequence[Row]]
 """Makes the rows of a pane for its width and height in cells."""
 
 
+PLACED_SECONDS = 0.2
+"""When a pane that has just been shown has its place for sure."""
+
+
 class _Rows(ScrollView):
     """What both panes share: tones become the theme's styles."""
 
@@ -68,10 +72,17 @@ class Pane(_Rows, can_focus=False):
         self._build = build
         self.update()
 
-    def update(self) -> None:
-        """Build the rows again; nothing is painted when they are the same."""
+    def update(self, *, later: bool = True) -> None:
+        """Build the rows again; nothing is painted when they are the same.
+
+        Args:
+            later: whether a pane that has no place yet, because it was shown a moment ago, tries
+                again when it has.
+        """
         region = self.scrollable_content_region
         if not region.width:
+            if later and self.is_attached:
+                self.set_timer(PLACED_SECONDS, lambda: self.update(later=False))
             return
         rows = list(self._build(region.width, region.height))
         if rows == self._rows:

@@ -303,8 +303,8 @@ def _statuses(
         except Failure as failure:
             if not lenient:
                 raise
-            last = setting.run.current(stage.name, setting.variant)
-            statuses[stage.name] = Status(stage, "failed", failure.happened, None, last)
+            # What was made before may be the very thing that can't be read.
+            statuses[stage.name] = Status(stage, "failed", failure.happened, None, None)
     return tuple(statuses.values())
 
 

@@ -202,6 +202,8 @@ class Client:
             api_key=self._key or "none",
             timeout=self._settings.timeout_seconds,
             max_retries=0,
+            # The yes was for this host: a redirect must not carry documents to another one.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
         # Read from the environment, and none of this endpoint's business.
         api.organization = api.project = api.admin_api_key = None

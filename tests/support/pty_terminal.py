@@ -337,4 +337,7 @@ def _environment(added: Mapping[str, str], term: str, colorterm: str | None) -> 
 
 def _take_terminal() -> None:
     """Make standard input the controlling terminal of the new session."""
+    # A caller in the background may ignore these, and would hand that on.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -267,3 +267,11 @@ def test_a_reply_that_repeats_the_key_is_kept_without_it(asking, endpoint, tmp_p
     endpoint.script(Answer(body=completion(MODEL, f"your key is {KEY}")))
     assert KEY not in asking.ask()
     assert KEY not in (tmp_path / "calls.jsonl").read_text()
+
+
+def test_a_redirect_carries_no_document_to_another_host(asking, endpoint):
+    with ScriptedEndpoint() as elsewhere:
+        target = elsewhere.base_url + "/chat/completions"
+        endpoint.always(Answer(status=307, body="{}", headers={"location": target}))
+        asking.refusal()
+        assert elsewhere.requests == []

@@ -109,7 +109,7 @@ class PtyTerminal:
                 cwd=cwd,
                 env=_environment(environment or {}, term, colorterm),
                 start_new_session=True,
-                preexec_fn=_take_terminal,
+                preexec_fn=take_terminal,
             )
         finally:
             os.close(slave)
@@ -335,7 +335,7 @@ def _environment(added: Mapping[str, str], term: str, colorterm: str | None) -> 
     return {**clean_environment(), **own, **added}
 
 
-def _take_terminal() -> None:
+def take_terminal() -> None:
     """Make standard input the controlling terminal of the new session."""
     # A caller in the background may ignore these, and would hand that on.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):

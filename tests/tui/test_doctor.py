@@ -13,6 +13,7 @@ import threading
 
 import pytest
 from commandline import COMMAND
+from pty_terminal import take_terminal
 
 from tui.diagnosis import (
     clipboard_check,
@@ -118,7 +119,7 @@ class Answering:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=take_terminal,
         )
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()

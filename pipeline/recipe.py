@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import tomli_w
 
 from pipeline.errors import BadRecipe
 from pipeline.files import write_text
+from pipeline.setting_rules import check_ranges, typed_value
 
 FORMAT = 1
 """Version of `recipe.toml`; a newer one is refused, never guessed at."""
@@ -30,7 +30,21 @@ class CorpusSettings:
     """Documents to passages."""
 
     source: str = ""
-    """A folder of documents, a BEIR folder, NVIDIA SDG output, or `pydoc`."""
+    """A folder of documents, a file or folder of ready passages (CSV, JSONL), a BEIR folder,
+    NVIDIA SDG output, a Hugging Face dataset (`hf://`), or `pydoc`."""
+    include: tuple[str, ...] = ()
+    """Only files whose path matches one of these globs; none: all. Ours, as all that follow to
+    `text_field`."""
+    exclude: tuple[str, ...] = ()
+    """Not the files whose path matches one of these globs."""
+    encoding: str = "cp1252"
+    """Of files that are neither marked nor UTF-8."""
+    file_megabytes_max: int = 20
+    """Larger files are skipped."""
+    pdf_pages_max: int = 2000
+    """PDF files of more pages are skipped."""
+    text_field: str = ""
+    """The column or field that holds a ready passage; empty: the usual names are tried."""
     documents: int = 0
     """The pilot slice: so many documents, chosen by `seed`; 0 takes all."""
     tokenizer: str = "nvidia/llama-nemotron-embed-1b-v2"
@@ -67,8 +81,32 @@ class SdgSettings:
     complexity_max: int = 5
     hops_min: int = 1
     hops_max: int = 3
+    cross_document_share: float = 0.3
+    """Of the multi-hop questions, how many rest on two documents of one fold. Ours."""
+    styles: tuple[str, ...] = ("question", "keyword", "symptom", "terse")
+    """The ways of asking that are dealt out; see `pipeline.sdg.plan`. Ours."""
     threshold: float = 7.0
     """The first quality threshold, of 10; moving it later is a decision."""
+    weight_answerable: float = 3.0
+    """What each of the judge's criteria counts in the score; another weight costs no call. Ours."""
+    weight_supported: float = 3.0
+    weight_standalone: float = 2.0
+    weight_specific: float = 2.0
+    weight_natural: float = 1.0
+    rank_with: str = "base"
+    """What ranks the evidence for each question: `base` (the base model, and BM25) or `bm25`."""
+    rounds: int = 1
+    """Rounds of writing. Each one after the first asks anew about what came out empty, or goes on
+    to `target`. Ours, as all that follow to `avoid`."""
+    target: int = 0
+    """So many questions that pass are enough; 0: one pass over the corpus."""
+    calls_max: int = 0
+    """No more calls than these are made for a result; 0: as many as it takes."""
+    attempts: int = 2
+    """How often a damaged reply is asked for before its questions are parked."""
+    avoid: tuple[str, ...] = ()
+    """Rejected questions with reasons, each as `ROUND: text`: told to the writer from that round
+    on, so that earlier rounds stay paid."""
     duplicate_similarity: float = 0.9
     """Questions at least so alike are one."""
     temperature: float = 0.6
@@ -79,8 +117,15 @@ class SdgSettings:
     """Of questions and answers; empty: each document's own."""
     examples: tuple[str, ...] = ()
     """Real queries of the audience, as examples of style."""
-    concurrency: int = 4
+    concurrency: int = 32
+    """Calls in flight at most; fewer where rate and latency need no more. Ours."""
+    requests_per_minute: float = 0.0
+    """The rate to begin with, learned from then on; 0: what the host is known for. Ours."""
     timeout_seconds: float = 120.0
+    price_in: float = 0.0
+    """For a million tokens sent, in any currency; 0: no cost is told. Ours."""
+    price_out: float = 0.0
+    """For a million tokens received."""
 
 
 @dataclass(frozen=True)
@@ -235,12 +280,12 @@ def apply(recipe: Recipe, overrides: Overrides, where: str) -> Recipe:
         if name not in known:
             raise _unknown(name, known, where)
         section, _, entry = name.rpartition(".")
-        sections.setdefault(section, {})[entry] = _typed(name, value, where)
+        sections.setdefault(section, {})[entry] = typed_value(name, value, _TYPES[name], where)
     changed: dict[str, Any] = sections.pop("", {})
     for section, entries in sections.items():
         changed[section] = dataclasses.replace(getattr(recipe, section), **entries)
     result = dataclasses.replace(recipe, **changed)
-    _check_ranges(result, where)
+    check_ranges(flatten(result), where)
     return result
 
 
@@ -303,164 +348,6 @@ def write_overrides(path: Path, overrides: Overrides) -> None:
     write_text(path, tomli_w.dumps(document))
 
 
-AUTO_SCALE_BELOW = 2000
-"""Training examples under which batch and intervals scale down."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The lengths of one training.
-
-    Attributes:
-        batch_size: examples an optimizer step; the last one of an epoch may be smaller.
-        steps_per_epoch: optimizer steps an epoch.
-        total_steps: optimizer steps in all.
-        warmup_steps: steps until the learning rate reaches its peak.
-        checkpoint_steps: steps between two checkpoints.
-        validation_steps: steps between two validations.
-    """
-
-    batch_size: int
-    steps_per_epoch: int
-    total_steps: int
-    warmup_steps: int
-    checkpoint_steps: int
-    validation_steps: int
-
-
-def schedule_for(examples: int, settings: FinetuneSettings) -> Schedule:
-    """The lengths of a training over `examples` rows.
-
-    The published rule: below 2,000 rows the batch is rows // 8, held between 16 and 64, and
-    an interval that would come up less than three times becomes a third of the steps. Nothing
-    has to divide anything here: the last batch of an epoch is simply smaller.
-    """
-    batch = settings.batch_size
-    scaled = settings.auto_scale and examples < AUTO_SCALE_BELOW
-    if scaled:
-        batch = min(batch, max(16, min(64, examples // 8)))
-    batch = max(1, min(batch, examples))
-    per_epoch = -(-examples // batch)
-    total = per_epoch * settings.epochs
-
-    def interval(steps: int) -> int:
-        return max(1, total // 3) if scaled and total < 3 * steps else steps
-
-    return Schedule(
-        batch_size=batch,
-        steps_per_epoch=per_epoch,
-        total_steps=total,
-        warmup_steps=min(settings.warmup_steps, total // 10),
-        checkpoint_steps=interval(settings.checkpoint_steps),
-        validation_steps=interval(settings.validation_steps),
-    )
-
-
-_CHOICES = {
-    "sdg.writer": ("endpoint", "offline"),
-    "finetune.schedule": ("cosine", "linear"),
-    "deploy.target": ("local", "nim"),
-}
-_AT_LEAST: dict[str, float] = {
-    "corpus.documents": 0,
-    "corpus.passage_tokens": 16,
-    "corpus.passage_tokens_max": 16,
-    "corpus.document_characters_min": 1,
-    "sdg.questions_per_document": 1,
-    "sdg.document_passages": 1,
-    "sdg.complexity_min": 1,
-    "sdg.hops_min": 1,
-    "sdg.threshold": 0,
-    "sdg.temperature": 0,
-    "sdg.top_p": 0,
-    "seed": 0,
-    "sdg.concurrency": 1,
-    "sdg.timeout_seconds": 1,
-    "encoder.query_tokens": 8,
-    "encoder.passage_tokens": 8,
-    "encoder.batch_size": 1,
-    "encoder.dimension": 0,
-    "prep.hard_negatives": 0,
-    "prep.search_depth": 1,
-    "finetune.epochs": 1,
-    "finetune.learning_rate": 0,
-    "finetune.warmup_steps": 0,
-    "finetune.batch_size": 2,
-    "finetune.micro_batch_size": 1,
-    "finetune.hard_negatives": 0,
-    "finetune.temperature": 1e-4,
-    "finetune.weight_decay": 0,
-    "finetune.gradient_clip": 0,
-    "finetune.checkpoint_steps": 1,
-    "finetune.validation_steps": 1,
-    "deploy.port": 0,
-    "deploy.health_timeout_seconds": 1,
-    "verify.tolerance": 0,
-    "verify.tolerance_low_k": 0,
-}
-_AT_MOST: dict[str, float] = {
-    "sdg.complexity_max": 5,
-    "sdg.hops_max": 3,
-    "sdg.threshold": 10,
-    "sdg.duplicate_similarity": 1,
-    "corpus.near_duplicate_containment": 1,
-    "prep.positive_percentage": 1,
-    "deploy.port": 65535,
-}
-_CHARACTERS_MAX = {"sdg.audience": 500, "sdg.language": 60, "sdg.examples": 300}
-"""The longest text of what guides the writer, each example by itself. Ours: it goes into every
-writing call, and real queries are shorter."""
-_EXAMPLES_MAX = 20
-_JOINERS = "\u200c\u200d"
-"""Not printable by themselves, and part of words in Persian and Indic scripts."""
-_ORDERED = (
-    ("corpus.passage_tokens", "corpus.passage_tokens_max"),
-    ("sdg.complexity_min", "sdg.complexity_max"),
-    ("sdg.hops_min", "sdg.hops_max"),
-    ("finetune.hard_negatives", "prep.hard_negatives"),
-)
-
-
-def _check_ranges(recipe: Recipe, where: str) -> None:
-    flat = flatten(recipe)
-    for name, choices in _CHOICES.items():
-        if flat[name] not in choices:
-            raise _refused(name, flat[name], f"one of {', '.join(choices)}", where)
-    for name, low in _AT_LEAST.items():
-        if flat[name] < low:
-            raise _refused(name, flat[name], f"at least {low:g}", where)
-    for name, high in _AT_MOST.items():
-        if flat[name] > high:
-            raise _refused(name, flat[name], f"at most {high:g}", where)
-    for low_name, high_name in _ORDERED:
-        if flat[low_name] > flat[high_name]:
-            raise _refused(low_name, flat[low_name], f"at most {high_name}", where)
-    _check_guidance(flat, where)
-    if not recipe.eval.k or min(recipe.eval.k) < 1:
-        raise _refused("eval.k", list(recipe.eval.k), "ranks from 1 on", where)
-    if unknown := set(recipe.export.dtypes) - {"fp32", "fp16"} or not recipe.export.dtypes:
-        raise _refused("export.dtypes", unknown, "fp32, fp16 or both", where)
-
-
-def _check_guidance(flat: Mapping[str, Any], where: str) -> None:
-    for name, most in _CHARACTERS_MAX.items():
-        texts = flat[name] if isinstance(flat[name], tuple) else (flat[name],)
-        if (longest := max(map(len, texts), default=0)) > most:
-            given = f"{longest} characters long"
-            raise _refused(name, given, f"at most {most} characters", where)
-    if (count := len(flat["sdg.examples"])) > _EXAMPLES_MAX:
-        given = f"{count} queries"
-        raise _refused("sdg.examples", given, f"at most {_EXAMPLES_MAX} of them", where)
-
-
-def _refused(name: str, value: object, wanted: str, where: str) -> BadRecipe:
-    return BadRecipe(
-        f"{where}: {name} = {value!r}, but it must be {wanted}.",
-        safe="Nothing was changed.",
-        next_step=f"Correct {name} and run the same command again.",
-    )
-
-
 def _unknown(name: str, known: Mapping[str, Any], where: str) -> BadRecipe:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"Did you mean {nearest[0]}?" if nearest else "`embedsmith show RUN --recipe` lists all."
@@ -480,42 +367,3 @@ def _hints() -> dict[str, Any]:
 
 
 _TYPES = _hints()
-
-
-def _typed(name: str, value: Any, where: str) -> Any:
-    typed = _as_type(name, value, where)
-    if name not in _CHARACTERS_MAX:
-        return typed
-    return tuple(filter(None, map(_clean, typed))) if isinstance(typed, tuple) else _clean(typed)
-
-
-def _clean(text: str) -> str:
-    """One line without control characters: it goes into prompts and onto screens."""
-    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split())
-
-
-def _as_type(name: str, value: Any, where: str) -> Any:
-    wanted = _TYPES[name]
-    if get_origin(wanted) is tuple:
-        values = value if isinstance(value, (list, tuple)) else [value]
-        inner = get_args(wanted)[0]
-        return tuple(_scalar(name, entry, inner, where) for entry in values)
-    return _scalar(name, value, wanted, where)
-
-
-def _scalar(name: str, value: Any, wanted: type, where: str) -> Any:
-    given: Any = value
-    if wanted is float and type(value) is int:
-        return float(value)
-    if wanted is str and type(value) in (int, float):
-        return str(value)
-    if type(value) is not wanted:
-        raise _refused(name, value, f"of type {wanted.__name__}", where)
-    if wanted is float and not math.isfinite(given):
-        raise _refused(name, value, "a finite number", where)
-    if name.endswith("_url") and "@" in given.partition("//")[2].partition("/")[0]:
-        raise _refused(name, "...", "without user name and password; keys go by variable", where)
-    if name.endswith("key_variable") and not (given.isascii() and given.isidentifier()):
-        # It may be the key itself, which no message repeats and no file keeps.
-        raise _refused(name, "...", "the name of an environment variable, not the key", where)
-    return value

@@ -121,7 +121,10 @@ NOT_IDENTITY: Mapping[str, str] = {
     "sdg.key_variable": "a key identifies who pays",
     "sdg.threshold": "applied by review; the kept set is prep's input",
     "sdg.concurrency": "speed",
+    "sdg.requests_per_minute": "speed",
     "sdg.timeout_seconds": "speed",
+    "sdg.price_in": "what it costs changes no question",
+    "sdg.price_out": "what it costs changes no question",
     "encoder.batch_size": "speed and memory",
     "finetune.micro_batch_size": "memory; a smaller one goes on from the same checkpoint",
     "finetune.checkpoint_steps": "how much a crash costs",
@@ -132,9 +135,28 @@ NOT_IDENTITY: Mapping[str, str] = {
 """Settings that no fingerprint holds, and why."""
 
 CAME_LATER: Mapping[str, Any] = {
+    "corpus.include": (),
+    "corpus.exclude": (),
+    "corpus.encoding": "cp1252",
+    "corpus.file_megabytes_max": 20,
+    "corpus.pdf_pages_max": 2000,
+    "corpus.text_field": "",
     "sdg.audience": "",
     "sdg.language": "",
     "sdg.examples": (),
+    "sdg.cross_document_share": 0.3,
+    "sdg.styles": ("question", "keyword", "symptom", "terse"),
+    "sdg.weight_answerable": 3.0,
+    "sdg.weight_supported": 3.0,
+    "sdg.weight_standalone": 2.0,
+    "sdg.weight_specific": 2.0,
+    "sdg.weight_natural": 1.0,
+    "sdg.rank_with": "base",
+    "sdg.rounds": 1,
+    "sdg.target": 0,
+    "sdg.calls_max": 0,
+    "sdg.attempts": 2,
+    "sdg.avoid": (),
 }
 """Settings that came when results existed already, each with the value that changes nothing: with
 it a setting is left out of the identity, so an upgrade makes no finished stage stale."""

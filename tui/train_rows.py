@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.recipe import Recipe, Schedule
+from pipeline.recipe import Recipe
+from pipeline.schedule import Schedule
 from pipeline.usage import GpuUsage
 from tui.choices import Choice
 from tui.glyphs import Glyphs

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.finetune.pace import validations_left
 from pipeline.journal import ENDINGS, Event
-from pipeline.recipe import Schedule
+from pipeline.schedule import Schedule
 
 RECENT_STEPS = 64
 """Steps whose times say how long the others will take."""

@@ -55,6 +55,7 @@ class Passage:
         headings: the headings above it, outermost first.
         tokens: its length by `corpus.tokenizer`, without special tokens.
         role: its document's role.
+        table_header: the header rows of the table that the slice continues; mostly empty.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Passage:
     headings: tuple[str, ...]
     tokens: int
     role: Role
+    table_header: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.errors import BadInput
 from pipeline.finetune.examples import Row, TrainingSet
-from pipeline.recipe import Schedule
+from pipeline.schedule import Schedule
 
 _ORDER, _POSITIVES = range(2)
 """Separate streams of random numbers under one seed."""

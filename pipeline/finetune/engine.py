@@ -20,7 +20,8 @@ from pipeline.finetune.gradients import (
 )
 from pipeline.finetune.losses import info_nce
 from pipeline.finetune.rates import learning_rate
-from pipeline.recipe import FinetuneSettings, Schedule
+from pipeline.recipe import FinetuneSettings
+from pipeline.schedule import Schedule
 
 
 @dataclass(frozen=True)

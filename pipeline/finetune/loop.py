@@ -11,7 +11,7 @@ from pipeline.errors import Interruption
 from pipeline.finetune.checkpoint import Checkpoints, Progress
 from pipeline.finetune.engine import Engine, StepReport
 from pipeline.finetune.pace import Pace
-from pipeline.recipe import Schedule
+from pipeline.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline.recipe import Schedule
+from pipeline.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pipeline.recipe import FinetuneSettings, Schedule
+from pipeline.recipe import FinetuneSettings
+from pipeline.schedule import Schedule
 
 FIRST_SHARE = 0.1
 """Of the peak, at the first step of the warm-up; the published recipe's."""

@@ -24,7 +24,7 @@ from pipeline.finetune.validation import Validation, Vectors, prepare, score
 from pipeline.memory import memory_failures
 from pipeline.prep.records import read_held_out, read_training
 from pipeline.profiles import weights_folder
-from pipeline.recipe import Schedule, schedule_for
+from pipeline.schedule import Schedule, schedule_for
 from pipeline.weights import weights_digest
 
 MODEL = "model"

@@ -60,6 +60,12 @@ class Sample:
         hops: distinct evidence passages needed.
         kind: query kind and reasoning, as asked for; offline `question`, `keyword` or `heading`.
         writer: the model that wrote it, `offline`, or `imported`.
+        judge: the model that graded it; empty where code did, or nobody.
+        style: the way of asking that was asked for; empty for an import.
+        language: of the question, as asked for, in the recipe's words or as an ISO 639-1 code.
+        round: the round of writing, from 1.
+        ranks: the place of the evidence among all passages, from 1, by retriever (`bm25`, `base`);
+            of several evidence passages the worst, the others not counted before it.
     """
 
     id: str
@@ -75,6 +81,11 @@ class Sample:
     hops: int = 1
     kind: str = ""
     writer: str = ""
+    judge: str = ""
+    style: str = ""
+    language: str = ""
+    round: int = 1
+    ranks: Mapping[str, int] = field(default_factory=dict)
 
 
 def passes(score: float | None, blocking: bool, threshold: float) -> bool:

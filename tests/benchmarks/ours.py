@@ -35,8 +35,8 @@ from pipeline.finetune.randomness import deterministic, seed_all
 from pipeline.prep.mining import Pool, Wanted, mine
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
-from pipeline.recipe import schedule_for
 from pipeline.run import Result, Run
+from pipeline.schedule import schedule_for
 from pipeline.weights import weights_digest
 
 Negatives = dict[str, tuple[str, ...]]

@@ -14,9 +14,9 @@ from pipeline.recipe import (
     flatten,
     parse_setting,
     read_overrides,
-    schedule_for,
     write_overrides,
 )
+from pipeline.schedule import schedule_for
 
 
 def test_the_published_numbers_are_the_defaults():

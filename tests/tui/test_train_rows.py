@@ -5,7 +5,8 @@ import time
 import pytest
 
 from pipeline.profiles import base_recipe, find_profile
-from pipeline.recipe import Recipe, schedule_for
+from pipeline.recipe import Recipe
+from pipeline.schedule import schedule_for
 from pipeline.usage import GpuUsage
 from tui.glyphs import UNICODE
 from tui.kept_counts import KeptCounts

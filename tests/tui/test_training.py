@@ -5,7 +5,8 @@ import math
 import pytest
 
 from pipeline.journal import Event
-from pipeline.recipe import FinetuneSettings, schedule_for
+from pipeline.recipe import FinetuneSettings
+from pipeline.schedule import schedule_for
 from tui.training import fold_training
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pipeline.errors import Failure, as_failure
 from pipeline.gate import open_nvml
-from pipeline.recipe import Schedule, schedule_for
+from pipeline.schedule import Schedule, schedule_for
 from pipeline.usage import GpuUsage, read_usage
 from tui.kept_counts import KeptCounts, count_kept, counts_mark
 from tui.screens.step import StepScreen

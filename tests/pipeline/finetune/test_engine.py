@@ -13,7 +13,8 @@ from pipeline.finetune.engine import Engine, make_optimizer
 from pipeline.finetune.examples import read_training_set
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, known_profiles, weights_folder
-from pipeline.recipe import EncoderSettings, FinetuneSettings, schedule_for
+from pipeline.recipe import EncoderSettings, FinetuneSettings
+from pipeline.schedule import schedule_for
 
 SETTINGS = FinetuneSettings(batch_size=8, auto_scale=False, gradient_clip=0.0, temperature=0.05)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.finetune.pace import Pace, validations_left
-from pipeline.recipe import Schedule
+from pipeline.schedule import Schedule
 
 
 def schedule(total, every):

@@ -20,15 +20,24 @@ _TRUE = ("1", "ON", "YES", "TRUE")
 """What huggingface_hub takes for true."""
 
 
+def is_offline(environment: Mapping[str, str]) -> bool:
+    """Whether the user forbade to ask the hub."""
+    return environment.get("HF_HUB_OFFLINE", "").upper() in _TRUE
+
+
+def endpoint_of(environment: Mapping[str, str]) -> str:
+    """The hub's address, without a slash at its end."""
+    return environment.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
+
+
 def ask_hub(profile: Profile, environment: Mapping[str, str], seconds: float) -> Answer:
     """Ask whether the hub has a profile's configuration; returns within `seconds`.
 
     No token is sent: this only looks whether a download could work.
     """
-    if environment.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+    if is_offline(environment):
         return "offline"
-    endpoint = environment.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
-    url = f"{endpoint}/{quote(profile.id)}/resolve/{quote(profile.revision)}/config.json"
+    url = f"{endpoint_of(environment)}/{quote(profile.id)}/resolve/{quote(profile.revision)}/config.json"
     said: list[Answer] = []
 
     def ask() -> None:

@@ -12,6 +12,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -280,7 +281,7 @@ def apply(recipe: Recipe, overrides: Overrides, where: str) -> Recipe:
         if name not in known:
             raise _unknown(name, known, where)
         section, _, entry = name.rpartition(".")
-        sections.setdefault(section, {})[entry] = typed_value(name, value, _TYPES[name], where)
+        sections.setdefault(section, {})[entry] = typed_value(name, value, _types()[name], where)
     changed: dict[str, Any] = sections.pop("", {})
     for section, entries in sections.items():
         changed[section] = dataclasses.replace(getattr(recipe, section), **entries)
@@ -356,7 +357,9 @@ def _unknown(name: str, known: Mapping[str, Any], where: str) -> BadRecipe:
     )
 
 
-def _hints() -> dict[str, Any]:
+@cache
+def _types() -> Mapping[str, Any]:
+    """Every setting's type, by dotted name; found when the first one is changed."""
     hints: dict[str, Any] = {}
     for name, kind in get_type_hints(Recipe).items():
         if dataclasses.is_dataclass(kind):
@@ -364,6 +367,3 @@ def _hints() -> dict[str, Any]:
         else:
             hints[name] = kind
     return hints
-
-
-_TYPES = _hints()

@@ -33,7 +33,7 @@ def read_rows(file: SourceFile) -> Iterator[Row]:
     """The records of one file, in order; an unreadable one doesn't stop the others."""
     try:
         if file.path.suffix == ".parquet":
-            yield from _parquet_rows(file)
+            yield from parquet_rows(file)
         elif file.path.suffix == ".json":
             yield from _json_rows(file)
         else:
@@ -102,7 +102,7 @@ def _json_rows(file: SourceFile) -> Iterator[Row]:
         yield _row(f"{file.name}, record {number}", record)
 
 
-def _parquet_rows(file: SourceFile) -> Iterator[Row]:
+def parquet_rows(file: SourceFile) -> Iterator[Row]:
     # Imported here: only this format needs it, and it is slow to load.
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -37,7 +37,8 @@ def ask_hub(profile: Profile, environment: Mapping[str, str], seconds: float) ->
     """
     if is_offline(environment):
         return "offline"
-    url = f"{endpoint_of(environment)}/{quote(profile.id)}/resolve/{quote(profile.revision)}/config.json"
+    place = f"{quote(profile.id)}/resolve/{quote(profile.revision)}/config.json"
+    url = f"{endpoint_of(environment)}/{place}"
     said: list[Answer] = []
 
     def ask() -> None:

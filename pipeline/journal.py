@@ -85,14 +85,24 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self.behind = False
+        """Whether the last read left something for the next one."""
 
-    def read(self) -> list[Event]:
-        """New whole events; empty while the journal doesn't exist yet."""
+    def read(self, most: int | None = None) -> list[Event]:
+        """New whole events; empty while the journal doesn't exist yet.
+
+        Args:
+            most: bytes at which to stop, after the line that they end in; None reads everything.
+        """
         try:
             with self._path.open("rb") as stream:
                 stream.seek(self._offset)
-                content = stream.read()
+                content = stream.read(most)
+                if len(content) == most and not content.endswith(b"\n"):
+                    content += stream.readline()
+                self.behind = most is not None and bool(stream.peek(1))
         except FileNotFoundError:
+            self.behind = False
             return []
         end = content.rfind(b"\n") + 1
         self._offset += end

@@ -19,6 +19,10 @@ SPIN_COUNT = "1000"
 every barrier, and where another program wants the same cores that made training 5 to 13 times
 slower."""
 
+USERS_OFFLINE = "EMBEDSMITH_USERS_OFFLINE"
+"""What the user's HF_HUB_OFFLINE was: a worker itself is always offline, the process that reads a
+dataset is as the user wants it."""
+
 
 class Worker(Protocol):
     """A worker that was started."""
@@ -141,6 +145,7 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        USERS_OFFLINE: environment.get("HF_HUB_OFFLINE", ""),
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }

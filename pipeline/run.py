@@ -34,6 +34,11 @@ def cache_home() -> Path:
     return platformdirs.user_cache_path("embedsmith")
 
 
+def datasets_cache() -> Path:
+    """What is remembered of the hub's datasets."""
+    return cache_home() / "datasets"
+
+
 @dataclass(frozen=True)
 class Result:
     """A finished result: what `done.json` says.
@@ -91,6 +96,11 @@ class Run:
     def consents_path(self) -> Path:
         """Who may be sent what: one line for every yes."""
         return self.path / "sdg" / "consents.jsonl"
+
+    @property
+    def queries_path(self) -> Path:
+        """The user's own queries; see `pipeline.queries`."""
+        return self.path / "queries.jsonl"
 
     @property
     def decisions_path(self) -> Path:

@@ -78,6 +78,15 @@ _AT_MOST: dict[str, float] = {
     "prep.positive_percentage": 1,
     "deploy.port": 65535,
 }
+_STYLES = ("question", "keyword", "symptom", "terse")
+"""The ways of asking that prompts have rules for."""
+_WEIGHTS = (
+    "sdg.weight_answerable",
+    "sdg.weight_supported",
+    "sdg.weight_standalone",
+    "sdg.weight_specific",
+    "sdg.weight_natural",
+)
 _CHARACTERS_MAX = {
     "sdg.audience": 500,
     "sdg.language": 60,
@@ -87,6 +96,7 @@ _CHARACTERS_MAX = {
 """The longest text of what guides the writer, each example by itself. Ours: it goes into every
 writing call, and real queries are shorter."""
 _EXAMPLES_MAX = 20
+_ASCII = rb"Az \u0041 +AGE- 09 .xn--4ca.x"
 _JOINERS = "\u200c\u200d"
 """Not printable by themselves, and part of words in Persian and Indic scripts."""
 _ORDERED = (
@@ -120,10 +130,30 @@ def check_ranges(flat: Mapping[str, Any], where: str) -> None:
         if flat[low_name] > flat[high_name]:
             raise _refused(low_name, flat[low_name], f"at most {high_name}", where)
     _check_guidance(flat, where)
+    if set(flat["sdg.styles"]) - set(_STYLES) or not flat["sdg.styles"]:
+        wanted = f"one or more of {', '.join(_STYLES)}"
+        raise _refused("sdg.styles", list(flat["sdg.styles"]), wanted, where)
+    if not any(flat[name] for name in _WEIGHTS):
+        raise _refused("sdg.weight_answerable", 0, "above 0, or another weight", where)
+    if not holds_ascii(flat["corpus.encoding"]):
+        wanted = "an encoding that Python knows and that keeps ASCII, such as cp1252 or shift_jis"
+        raise _refused("corpus.encoding", flat["corpus.encoding"], wanted, where)
     if not flat["eval.k"] or min(flat["eval.k"]) < 1:
         raise _refused("eval.k", list(flat["eval.k"]), "ranks from 1 on", where)
     if unknown := set(flat["export.dtypes"]) - {"fp32", "fp16"} or not flat["export.dtypes"]:
         raise _refused("export.dtypes", unknown, "fp32, fp16 or both", where)
+
+
+def holds_ascii(encoding: str) -> bool:
+    """Whether Python knows an encoding, and ASCII reads the same in it.
+
+    That leaves out UTF-16 (its files have a mark, or NUL bytes like a binary) and the codecs that
+    are no encodings of files, such as `unicode_escape` and `idna`.
+    """
+    try:
+        return _ASCII.decode(encoding) == _ASCII.decode()
+    except (LookupError, UnicodeError, ValueError):
+        return False
 
 
 def _check_guidance(flat: Mapping[str, Any], where: str) -> None:

@@ -17,7 +17,7 @@ from pipeline.deploy.records import ServiceRecord
 from pipeline.deploy.services import find_service
 from pipeline.errors import BadInput, Failure
 from pipeline.eval.sets import eval_sets_digest
-from pipeline.files import digest_value, read_json
+from pipeline.files import digest_file, digest_value, read_json
 from pipeline.journal import ending, read_journal
 from pipeline.locks import is_held
 from pipeline.profiles import Profile, find_profile
@@ -37,8 +37,8 @@ class Stage:
         version: raised when the same inputs would give another result.
         entry: the module whose `execute` does the work; imported by the worker alone.
         needs: the stages whose results it reads.
-        also: further inputs that identify its result: `source`, `kept`, `base`, `sets`, or how
-            many `documents` a trial takes.
+        also: further inputs that identify its result: `source`, `queries`, `kept`, `base`, `sets`,
+            or how many `documents` a trial takes.
         sections: the recipe's sections that it depends on.
         accelerated: whether it uses the GPU.
     """
@@ -54,7 +54,7 @@ class Stage:
 
 STAGES: tuple[Stage, ...] = (
     Stage("corpus", 1, "pipeline.corpus.stage", (), ("source",), ("corpus", "seed"), False),
-    Stage("sdg", 1, "pipeline.sdg.stage", ("corpus",), (), ("sdg", "seed"), False),
+    Stage("sdg", 1, "pipeline.sdg.stage", ("corpus",), ("queries",), ("sdg", "seed"), False),
     Stage(
         "prep",
         1,
@@ -107,7 +107,13 @@ STAGES: tuple[Stage, ...] = (
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 TRIAL_STAGE = Stage(
-    TRIAL, 1, "pipeline.sdg.trial_stage", ("corpus",), ("documents",), ("sdg", "seed"), False
+    TRIAL,
+    1,
+    "pipeline.sdg.trial_stage",
+    ("corpus",),
+    ("queries", "documents"),
+    ("sdg", "seed"),
+    False,
 )
 """A try on a few documents: a worker does it like a stage, but no stage follows from it."""
 
@@ -385,7 +391,10 @@ def _other_inputs(
     run, recipe, options = setting.run, setting.recipe, setting.options
     inputs: dict[str, Any] = {}
     if "source" in stage.also:
-        inputs["source"] = open_source(recipe.corpus.source).digest()
+        inputs["source"] = open_source(recipe.corpus.source, recipe.corpus).digest()
+    if "queries" in stage.also and run.queries_path.is_file():
+        # Only where there are any, so that they made no earlier result stale.
+        inputs["queries"] = digest_file(run.queries_path)
     if "kept" in stage.also and (sdg := results["sdg"]):
         inputs["kept"] = kept_digest(load_kept(run, sdg.folder, recipe.sdg.threshold))
     if "base" in stage.also:

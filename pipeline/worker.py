@@ -80,7 +80,7 @@ class JournalEvents:
     def progress(self, done: int, total: int, what: str) -> None:
         """Write at most ten a second, and always the last one."""
         now = time.monotonic()
-        if done >= total or now - self._last_progress >= 0.1:
+        if 0 < total <= done or now - self._last_progress >= 0.1:
             self._last_progress = now
             self._journal.write("progress", done=done, total=total, what=what)
 

@@ -196,6 +196,12 @@ def _add_yes(parser: ArgumentParser) -> None:
     )
 
 
+def _add_queries(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--queries", metavar="FILE", help="queries of your own: a log, CSV or JSON lines"
+    )
+
+
 def _add_chain(add: Callable[..., ArgumentParser]) -> None:
     rehearse = add("rehearse", "run the whole chain on this machine's CPU", _settings())
     rehearse.add_argument("source", metavar="FOLDER", nargs="?", help="documents of your own")
@@ -207,6 +213,7 @@ def _add_chain(add: Callable[..., ArgumentParser]) -> None:
     run.add_argument("--from", dest="first", choices=STAGES, metavar="STAGE")
     for parser in (rehearse, run):
         _add_yes(parser)
+        _add_queries(parser)
         parser.add_argument("--name", default="", help="the run's name")
         parser.add_argument("--to", dest="last", choices=STAGES, metavar="STAGE")
 
@@ -215,6 +222,8 @@ def _add_stages(add: Callable[..., ArgumentParser]) -> None:
     for name in STAGES:
         parser = add(name, _HELP[name], _settings())
         parser.add_argument("run", metavar="RUN")
+        if name in ("corpus", "sdg"):
+            _add_queries(parser)
         if name == "sdg":
             _add_yes(parser)
         if name == "eval":

@@ -118,13 +118,13 @@ def _progress_rows(job: Job | None, glyphs: Glyphs, width: int) -> list[Row]:
     """The bar of what is done now, and what was done before it."""
     if job is None:
         return [row((" starting ...", "muted"))]
-    before = {
-        str(event.data["what"]): f"{event.data['done']:,} {event.data['what']}"
-        for event in job.events
-        if event.type == "progress" and event.data["what"] != job.view.what
-    }
+    before = [
+        f"{event.data['done']:,} {what}"
+        for what, event in job.counted.items()
+        if what != job.view.what
+    ]
     rows = progress_rows(job.view, job.paused, glyphs, width)
-    return [*rows, row((" " + "   ".join(before.values()), "muted"))] if before else rows
+    return [*rows, row((" " + "   ".join(before), "muted"))] if before else rows
 
 
 def _trouble(snapshot: Snapshot, job: Job | None) -> str:
@@ -243,11 +243,18 @@ def foot_rows(lines: Sequence[tuple[str, str, Tone]], width: int) -> list[Row]:
     return rows
 
 
-def slice_words(documents: int, seed: int) -> str:
-    """The pilot slice in a line."""
+def slice_words(documents: int, seed: int, dealt: bool = True) -> str:
+    """The pilot slice in a line.
+
+    Args:
+        documents: how many it takes; 0 takes all.
+        seed: of the deal.
+        dealt: whether there is a run, so that others can be dealt.
+    """
     if not documents:
         return "all documents; 50-100 are usual for a pilot (s)"
-    return f"{documents:,} documents, dealt by seed {seed} (d deals others)"
+    others = " (d deals others)" if dealt else ""
+    return f"{documents:,} documents, dealt by seed {seed}{others}"
 
 
 def sets_words(sets: Sequence[tuple[str, int]]) -> str:

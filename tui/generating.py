@@ -211,7 +211,17 @@ def read_latest(folder: Path, count: int) -> list[Sample]:
         return []
     # The first line may be cut, the last one is not yet whole.
     lines = content.split(b"\n")[1 if size > _TAIL_BYTES else 0 : -1]
-    return [to_sample(json.loads(line)) for line in reversed(lines[-count:])] if count > 0 else []
+    return (
+        [to_sample(row) for row in map(_row, reversed(lines[-count:])) if row] if count > 0 else []
+    )
+
+
+def _row(line: bytes) -> Any:
+    """A line's object; None for one that a worker left torn."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

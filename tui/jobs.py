@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.journal import Event
+from pipeline.journal import ENDINGS, Event
 from pipeline.launch import Worker
 from pipeline.run import Run
 from tui.progress import duration
@@ -32,27 +33,40 @@ class Start:
     shown: bool = field(default=False)
 
 
+LEAVE_SECONDS = 5.0
+"""So long after its last word a worker may still hold its result before it counts as hung."""
+
+
 class Jobs:
     """What works on a run.
 
     Attributes:
         at_work: the folders of results that workers write now.
         starts: workers that this window started and that don't show yet.
+        asked: stages whose worker this window is about to start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.at_work: list[Path] = []
         self.starts: list[Start] = []
+        self.asked: tuple[str, ...] = ()
+        self._clock = clock
+        self._since = clock()
         self._run: Run | None = None
         self._folders: Mapping[str, Path] = {}
         self._jobs: dict[Path, Job] = {}
         self._told: set[tuple[Path, int]] = set()
+        self._unsaid: list[tuple[Job, list[Event]]] = []
+        self._gone: list[Path] = []
 
     def follow(self, run: Run | None) -> None:
-        """Follow another run, or none."""
-        self._run, self._folders = run, {}
+        """Follow another run, or none; what was started of the one before is no longer waited
+        for."""
+        self._run, self._folders, self._since = run, {}, self._clock()
         self._jobs.clear()
-        self.at_work = []
+        self._unsaid.clear()
+        self._gone.clear()
+        self.at_work, self.starts, self.asked = [], [], ()
 
     def place(self, folders: Mapping[str, Path]) -> None:
         """Say where each stage's result lies, as the recipe means it now."""
@@ -60,7 +74,8 @@ class Jobs:
 
     def look(self) -> list[tuple[Start, int]]:
         """See who works; returns what this window started and what has ended, with exit codes."""
-        self.at_work = working(self._run) if self._run else []
+        before, self.at_work = self.at_work, working(self._run) if self._run else []
+        self._gone += [folder for folder in before if folder not in self.at_work]
         stages = {folder.parent.name for folder in self.at_work}
         ended = []
         for start in list(self.starts):
@@ -74,11 +89,46 @@ class Jobs:
         return ended
 
     def news(self) -> Iterator[tuple[Job, list[Event]]]:
-        """What the journals say since the last call, job by job."""
+        """What the journals say since the last call, job by job.
+
+        What ended before this window followed the run is history, and left out.
+        """
         for folder in [*self.at_work, *(set(self._jobs) - set(self.at_work))]:
-            job = self._job_in(folder)
-            if job and (events := job.poll()):
-                yield job, events
+            if (job := self._job_in(folder)) is None:
+                continue
+            history = job.behind
+            if events := job.poll():
+                yield job, [each for each in events if not (history and self._is_old(each))]
+        unsaid, self._unsaid = self._unsaid, []
+        yield from unsaid
+
+    def _is_old(self, event: Event) -> bool:
+        return event.type in ENDINGS and event.time < self._since
+
+    @property
+    def behind(self) -> bool:
+        """Whether a journal holds more than was read of it."""
+        return any(job.behind for job in self._jobs.values())
+
+    def vanished(self) -> list[Job]:
+        """The jobs whose worker went since the last call without a last word: it was killed."""
+        gone, self._gone = self._gone, []
+        jobs = [job for folder in gone if (job := self._job_in(folder))]
+        return [job for job in jobs if job.ending is None and not job.behind]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is at work and nothing was asked for."""
+        return not (self.at_work or self.starts or self.asked)
+
+    def standing(self) -> tuple[object, ...]:
+        """Another one means that other work is going on, or none."""
+        return (tuple(self.at_work), len(self.starts), self.asked)
+
+    def leaving(self) -> bool:
+        """Whether a worker said its last and still holds its result, as it does for a moment."""
+        endings = [job.ending for folder in self.at_work if (job := self._job_in(folder))]
+        return any(each and self._clock() - each.time < LEAVE_SECONDS for each in endings)
 
     def job(self, stage: str) -> Job | None:
         """The journal of a stage's result as the recipe means it now; None while it has none."""
@@ -97,7 +147,7 @@ class Jobs:
 
     def starting(self, *stages: str) -> bool:
         """Whether this window started one of these stages and its worker doesn't show yet."""
-        return any(start.stage in stages for start in self.starts)
+        return any(name in stages for name in (*self.asked, *(s.stage for s in self.starts)))
 
     def tell(self, job: Job, ending: Event) -> bool:
         """Whether an ending is told for the first time; from now on it counts as told."""
@@ -115,7 +165,7 @@ class Jobs:
         jobs = (self._job_in(folder) for folder in self.at_work)
         job = next((job for job in jobs if job), None)
         if job is None:
-            return f"{glyph} starting" if self.starts else ""
+            return f"{glyph} starting" if self.starts or self.asked else ""
         parts = [f"{glyph} {job.stage}"]
         if job.paused:
             parts.append("paused")
@@ -129,8 +179,11 @@ class Jobs:
         if folder not in self._jobs:
             if not (folder / "journal.jsonl").is_file():
                 return None
-            self._jobs[folder] = Job(folder.parent.name, folder)
-            self._jobs[folder].poll()
+            job = self._jobs[folder] = Job(folder.parent.name, folder)
+            job.poll()
+            if job.ending and job.ending.time >= self._since:
+                # It began and ended between two looks.
+                self._unsaid.append((job, [job.ending]))
         return self._jobs[folder]
 
     def _trial_folder(self, stage: str) -> Path | None:

@@ -144,6 +144,7 @@ KEYS: tuple[Key, ...] = (
     Key("metrics.next_set", "s", "Set", "the next eval set"),
     Key("metrics.measure", "m", "Measure", "nDCG, Recall, Precision or MAP first", False),
     Key("metrics.misses", "v", "Misses", "the queries that miss, with what won instead"),
+    Key("metrics.page", "space", "Page", "the next page of the query's passages", False),
     Key("metrics.export", "w", "Write", "write the table as Markdown, CSV or JSON"),
     Key("metrics.copy", "c", "Copy", "copy the table"),
     Key("export.go_on", "enter", "Export", "export, or go on to deploying"),

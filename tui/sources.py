@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.corpus.hf_address import is_address, parse_address
 from pipeline.corpus.source import PYDOC, Kind, open_source
 from pipeline.errors import BadInput, Failure
-from pipeline.profiles import Profile
-from pipeline.recipe import Overrides, Recipe
+from pipeline.profiles import Profile, base_recipe
+from pipeline.recipe import Overrides, Recipe, apply
 from pipeline.run import Run, check_name, create_run, home, list_runs, slug
 from tui.commands.machine import require_machine
 from tui.disk import Stopped, count_files
@@ -27,7 +28,7 @@ class Place:
     """Documents, looked at.
 
     Attributes:
-        source: as the recipe has it: `pydoc`, or an absolute path.
+        source: as the recipe has it: `pydoc`, `hf://...`, or an absolute path.
         kind: what it is; None while it was only counted.
         files: how many files it holds.
         runs: the runs over it.
@@ -47,6 +48,8 @@ class Place:
             "pydoc": "Python's own documentation",
             "beir": "BEIR folder: passages, queries, qrels",
             "sdg": f"NVIDIA SDG output, {files}",
+            "ready": f"ready passages, {files}",
+            "hf": "Hugging Face dataset",
             None: f"folder of more than {MANY_FILES:,} files",
         }[self.kind]
 
@@ -76,7 +79,12 @@ def absolute(source: str) -> str:
     Raises:
         BadInput: there is nothing at that path.
     """
-    return PYDOC if source == PYDOC else str(existing(source))
+    return source if is_named(source) else str(existing(source))
+
+
+def is_named(source: str) -> bool:
+    """Whether a source is a name and no path: `pydoc`, or a dataset."""
+    return source == PYDOC or is_address(source)
 
 
 def look_at(source: str, means: Means) -> Place:
@@ -99,6 +107,9 @@ def glance_at(source: str, stopped: Stopped) -> Place:
     """
     place = absolute(source)
     require_apart(place)
+    if is_address(place):
+        parse_address(place)  # the hub is asked when it is chosen, not at every key
+        return Place(place, "hf", 0)
     path = Path(place)
     if place != PYDOC and path.is_dir():
         count = count_files(path, MANY_FILES + 1, stopped)
@@ -122,7 +133,7 @@ def require_apart(place: str) -> None:
             safe="Nothing was changed.",
             next_step="Rename the folder, or link to it under another name.",
         ) from error
-    if place != PYDOC and Path(place).is_dir() and home().is_relative_to(place):
+    if not is_named(place) and Path(place).is_dir() and home().is_relative_to(place):
         raise BadInput(
             f"Runs would lie in {home()}, inside the documents.",
             safe="Nothing was changed.",
@@ -153,11 +164,18 @@ def run_over(place: str, name: str, exact: bool, means: Means) -> Run | None:
     return None if exact or not matches else matches[0]
 
 
+def label_of(place: str) -> str:
+    """A source in a word or two, for the name of a run."""
+    if is_address(place) and not (dataset := parse_address(place)).folder:
+        return f"{dataset.name} {dataset.config}"
+    return Path(place).stem
+
+
 def default_name(place: str, profile: Profile, documents: int = 0) -> str:
     """What a new run is called, when nobody says."""
-    label = "python-docs" if place == PYDOC else Path(place).stem
+    label = "python-docs" if place == PYDOC else label_of(place)
     if not profile.rehearsal:
-        return slug(Path(place).stem)
+        return slug(label_of(place))
     return slug(f"rehearsal-{label}" + (f"-{documents}" if documents else ""))
 
 
@@ -182,8 +200,9 @@ def make_run(
     check_name(name, "run")
     require_machine(profile)
     require_apart(place)
-    open_source(place)
-    return create_run(free_path(name, exact), profile, {"corpus.source": place, **overrides}, where)
+    overrides = {"corpus.source": place, **overrides}
+    open_source(place, apply(base_recipe(profile), overrides, where).corpus)
+    return create_run(free_path(name, exact), profile, overrides, where)
 
 
 def free_path(name: str, exact: bool) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import Failure, as_failure
 from pipeline.journal import ENDINGS, Event, JournalReader
@@ -18,6 +19,9 @@ from pipeline.recipe import Recipe
 from pipeline.run import Result, Run, cache_home
 from tui.progress import View, fold
 from tui.steps import StageState
+
+if TYPE_CHECKING:
+    from tui.training import TrainingView
 
 
 @dataclass(frozen=True)
@@ -137,46 +141,70 @@ def _mark(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
+POLL_BYTES = 1 << 18
+"""Of a journal, read at one look: some 2,000 steps of a training, 20 ms between two keys."""
+
+
 @dataclass
 class Job:
-    """One stage's journal as a window follows it: everything it said, and how it goes now.
+    """One stage's journal as a window follows it: what it said, and how it goes now.
+
+    A training writes an event for every step, so steps and progress are folded and not kept.
 
     Attributes:
         stage: the stage.
         folder: where its journal lies.
-        events: every event so far, earlier attempts included.
+        events: everything but steps and progress, earlier attempts included.
+        counted: the last progress of each kind of work, in the order in which they began.
         view: progress and metrics of the last attempt.
+        training: of `finetune`, all its steps; else None.
         ending: how the last attempt ended; None while it goes on, or was killed.
+        paused: whether it waits.
     """
 
     stage: str
     folder: Path
     events: list[Event] = field(default_factory=list)
+    counted: dict[str, Event] = field(default_factory=dict)
     view: View = field(default_factory=View)
+    training: TrainingView | None = None
     ending: Event | None = None
     paused: bool = False
 
     def __post_init__(self) -> None:
         self._reader = JournalReader(self.folder / "journal.jsonl")
+        if self.stage == "finetune":
+            # Here: the first frame stands before this has loaded.
+            from tui.training import TrainingView
+
+            self.training = TrainingView()
+
+    @property
+    def behind(self) -> bool:
+        """Whether the journal holds more than was read; a long one is read over many looks."""
+        return self._reader.behind
 
     def poll(self) -> list[Event]:
         """Read on; returns what is new."""
-        new = self._reader.read()
+        new = self._reader.read(POLL_BYTES)
         for event in new:
-            if event.type == "started":
-                self.view, self.ending, self.paused = View(), None, False
-            elif event.type in ENDINGS:
-                self.ending = event
-            elif event.type in ("paused", "continued"):
-                self.paused = event.type == "paused"
-            self.view = fold(self.view, event)
-        self.events += new
+            self._take(event)
         return new
 
-    @property
-    def running(self) -> bool:
-        """Whether a worker holds the result now."""
-        return is_held(self.folder / "lock")
+    def _take(self, event: Event) -> None:
+        if event.type == "started":
+            self.view, self.ending, self.paused = View(), None, False
+        elif event.type in ENDINGS:
+            self.ending = event
+        elif event.type in ("paused", "continued"):
+            self.paused = event.type == "paused"
+        self.view = fold(self.view, event)
+        if self.training is not None:
+            self.training.take(event)
+        if event.type == "progress":
+            self.counted[str(event.data["what"])] = event
+        elif event.type != "metric":
+            self.events.append(event)
 
     @property
     def log(self) -> Path:

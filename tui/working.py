@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from tui.glyphs import Glyphs
 from tui.progress import View, duration, rate
-from tui.rows import Row, Span, pad_left, row
+from tui.rows import Row, Span, pad_left, row, wrap
+from tui.watch import Snapshot
+
+
+def unknown_rows(snapshot: Snapshot | None, width: int) -> list[Row]:
+    """What stands where nothing is known of a step: no run, or why it can't be read."""
+    if snapshot is None:
+        return [(), row((" There is no run yet: < goes back to choose documents.", "muted"))]
+    failure = snapshot.failure
+    text = f"{failure.happened} {failure.next_step}" if failure else "The run is being read."
+    return [(), *(row((" " + line, "warn")) for line in wrap(text, width - 2))]
 
 
 def progress_rows(view: View, paused: bool, glyphs: Glyphs, width: int) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipeline.corpus.records import FileReport, ImportedSample, Role
@@ -17,11 +17,12 @@ class Entry:
 
     Attributes:
         path: what the source calls it.
-        kind: `text`, `markdown`, `pydoc`, `beir` or `sdg`.
+        kind: what it was read from; see `pipeline.corpus.records.FileReport`.
         text: the normalised text.
         title: a title that stands outside of the text, or empty.
         remark: what the report says of it although it is used.
         slices: the passages that the source supplied; None where they are cut here.
+        headings: what stands above such a passage, outermost first; passages without are left out.
         family: entries of one family stay in one group and in one pilot slice; empty for an
             entry on its own.
     """
@@ -33,6 +34,7 @@ class Entry:
     remark: str = ""
     slices: tuple[Span, ...] | None = None
     family: str = ""
+    headings: Mapping[Span, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:

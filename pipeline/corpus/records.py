@@ -75,7 +75,7 @@ class FileReport:
 
     Attributes:
         path: relative to the source; of an imported record or pair, what the source calls it.
-        kind: `text`, `markdown`, `beir`, `sdg`, `pydoc`, or `unknown`.
+        kind: `text`, `markdown`, `beir`, `sdg`, `ready`, `hf`, `pydoc`, or `unknown`.
         status: `used`, `skipped` or `duplicate` (its text is another file's).
         reason: why it was skipped, or whose duplicate it is; a remark when used (a guessed
             encoding, near-duplicates in another fold), mostly empty.

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.corpus.source import SourceFile
+from pipeline.corpus.tables import Row, object_row, parsed_row
 from pipeline.corpus.text import one_line
 
 _LISTS = ("records", "data", "rows", "train")
 """Where a JSON file may keep its list of records."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One record, or the reason why it could not be read.
-
-    Attributes:
-        where: file and position, for messages.
-        record: its fields; None when unreadable.
-        reason: why it is unreadable, or empty.
-    """
-
-    where: str
-    record: Mapping[str, Any] | None
-    reason: str = ""
 
 
 def read_rows(file: SourceFile) -> Iterator[Row]:
@@ -49,7 +34,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value
 
@@ -68,28 +53,18 @@ def as_mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _row(where: str, record: Any) -> Row:
-    if isinstance(record, dict):
-        return Row(where, record)
-    return Row(where, None, "it is no JSON object")
-
-
 def _jsonl_rows(file: SourceFile) -> Iterator[Row]:
     with file.path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            where = f"{file.name}, line {number}"
-            try:
-                yield _row(where, json.loads(line))
-            except ValueError as error:
-                yield Row(where, None, f"it is no JSON: {one_line(str(error))}")
+            yield parsed_row(f"{file.name}, line {number}", line)
 
 
 def _json_rows(file: SourceFile) -> Iterator[Row]:
     try:
         document = json.loads(file.path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         # Some writers put JSON lines into a .json file.
         yield from _jsonl_rows(file)
         return
@@ -99,10 +74,15 @@ def _json_rows(file: SourceFile) -> Iterator[Row]:
         )
         document = [document] if listed is None else listed
     for number, record in enumerate(document if isinstance(document, list) else [], start=1):
-        yield _row(f"{file.name}, record {number}", record)
+        yield object_row(f"{file.name}, record {number}", record)
 
 
 def parquet_rows(file: SourceFile) -> Iterator[Row]:
+    """The rows of a Parquet file, in order.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
     # Imported here: only this format needs it, and it is slow to load.
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -113,7 +93,7 @@ def parquet_rows(file: SourceFile) -> Iterator[Row]:
             for batch in table.iter_batches(batch_size=64):
                 for record in batch.to_pylist():
                     number += 1
-                    yield _row(f"{file.name}, record {number}", record)
+                    yield object_row(f"{file.name}, record {number}", record)
     except pa.ArrowException as error:
         where = f"{file.name}, behind record {number}"
         yield Row(where, None, f"the Parquet file is damaged: {one_line(str(error))}")

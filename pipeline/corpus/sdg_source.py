@@ -9,10 +9,11 @@ from typing import Any
 from pipeline.corpus.entries import Entry, Loaded
 from pipeline.corpus.passages import passage_id
 from pipeline.corpus.records import FileReport, ImportedSample
-from pipeline.corpus.sdg_records import Row, as_list, as_mapping, read_rows
+from pipeline.corpus.sdg_records import as_list, as_mapping, read_rows
 from pipeline.corpus.source import Source
 from pipeline.corpus.splitting import Span
-from pipeline.corpus.text import clean_json, document_id, normalise
+from pipeline.corpus.tables import Row
+from pipeline.corpus.text import clean_json, document_id, normalise, one_line
 
 SCORE_MAX = 10.0
 """The judge's scale ends here."""
@@ -54,18 +55,21 @@ class _Import:
             self._skip(row.where, row.reason)
             return
         name = _name(row)
-        chunks = _chunks(row.record.get("chunks"))
+        chunks, unusable = _chunks(row.record.get("chunks"))
+        pairs, scored = _pairs(row)
         if not chunks:
-            self._skip(name, "the record has no chunk with text")
+            lost = f"; its {len(pairs)} pairs are lost with it" if pairs else ""
+            self._skip(name, f"the record has no chunk with text{lost}")
             return
-        text = normalise(str(row.record.get("text") or "")).strip()
+        if unusable:
+            self._skip(name, f"{unusable} of its chunks have no text, or the id of another one")
+        text = _text(row.record.get("text"))
         spans = locate(text, [chunk.text for chunk in chunks])
         segments = (
             self._one_document(name, text, chunks, spans)
             if spans
             else self._own_documents(name, chunks)
         )
-        pairs, scored = _pairs(row)
         self.unscored += not scored
         for number, pair in enumerate(pairs, start=1):
             self._add_pair(f"{name}#pair {number}", pair, segments)
@@ -86,13 +90,13 @@ class _Import:
         if kept:
             self.entries.append(Entry(name, "sdg", text, slices=tuple(sorted(kept))))
         else:
-            reason = "all of its chunks stand in earlier records"
-            self.unused.append(FileReport(name, "sdg", "duplicate", reason))
+            self._repeats(name)
         return segments
 
     def _own_documents(self, name: str, chunks: Sequence[Chunk]) -> dict[str, str]:
         """Every chunk as its own document, all of one family; passages by segment id."""
         segments: dict[str, str] = {}
+        known = len(self.entries)
         for chunk in chunks:
             passage = passage_id(document_id(chunk.text), 0, len(chunk.text))
             key = " ".join(chunk.text.split())
@@ -100,6 +104,8 @@ class _Import:
             if segments[chunk.id] == passage:
                 path, whole = f"{name}#chunk {chunk.id}", ((0, len(chunk.text)),)
                 self.entries.append(Entry(path, "sdg", chunk.text, name, "", whole, name))
+        if len(self.entries) == known:
+            self._repeats(name)
         return segments
 
     def _add_pair(self, where: str, pair: _Pair, segments: dict[str, str]) -> None:
@@ -109,12 +115,17 @@ class _Import:
         elif not pair.segments:
             self._skip(where, "the pair cites no segment")
         elif unknown:
-            self._skip(where, f"the pair cites segments that aren't there: {', '.join(unknown)}")
+            named = one_line(", ".join(unknown))
+            self._skip(where, f"the pair cites segments that aren't there: {named}")
         else:
             passages = tuple(dict.fromkeys(segments[segment] for segment in pair.segments))
             self.samples.append(
                 ImportedSample(pair.question, pair.answer, passages, None, pair.score, pair.details)
             )
+
+    def _repeats(self, name: str) -> None:
+        reason = "all of its chunks stand in earlier records"
+        self.unused.append(FileReport(name, "sdg", "duplicate", reason))
 
     def _skip(self, where: str, reason: str) -> None:
         self.unused.append(FileReport(where, "sdg", "skipped", reason))
@@ -170,26 +181,36 @@ def locate(text: str, chunks: Sequence[str]) -> list[Span]:
 
 def _name(row: Row) -> str:
     record = row.record or {}
-    names = [normalise(str(name)) for name in as_list(record.get("file_name")) if name]
-    return " + ".join(names)[:_NAME_MAX] or normalise(str(record.get("source_id") or row.where))
+    names = filter(None, (_text(name) for name in as_list(record.get("file_name"))))
+    return " + ".join(names)[:_NAME_MAX] or _text(record.get("source_id")) or row.where
 
 
-def _chunks(value: Any) -> list[Chunk]:
+def _text(value: Any) -> str:
+    """A field as a text; nothing where it is an object, a list or a truth value."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return ""
+    return normalise(str(value)).strip()
+
+
+def _chunks(value: Any) -> tuple[list[Chunk], int]:
+    """The chunks with a text, and how many others say something all the same."""
     chunks: dict[str, Chunk] = {}
+    unusable = 0
     for position, item in enumerate(as_list(value), start=1):
         fields = item if isinstance(item, dict) else {"text": item}
-        text = normalise(str(fields.get("text") or "")).strip()
+        text = _text(fields.get("text"))
         key = _segment(fields.get("chunk_id", position))
         if text:
             chunks.setdefault(key, Chunk(key, text))
-    return list(chunks.values())
+        unusable += chunks[key].text != text if text else fields.get("text") not in (None, "")
+    return list(chunks.values()), unusable
 
 
 def _segment(value: Any) -> str:
     """One spelling of a segment id: `3`, `3.0` and `"3"` are the same."""
-    return (
-        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    )
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() if isinstance(value, (str, int, float)) else "?"
 
 
 def _pairs(row: Row) -> tuple[list[_Pair], bool]:
@@ -210,11 +231,15 @@ def _pairs(row: Row) -> tuple[list[_Pair], bool]:
 def _pair(fields: dict[str, Any], score: float | None) -> _Pair:
     segments = dict.fromkeys(_segment(one) for one in as_list(fields.get("segment_ids")))
     return _Pair(
-        question=normalise(str(fields.get("question") or "")).strip(),
-        answer=normalise(str(fields.get("answer") or "")).strip(),
+        question=_text(fields.get("question")),
+        answer=_text(fields.get("answer")),
         segments=tuple(segments),
         score=score,
-        details={key: clean_json(fields[key]) for key in _DETAILS if fields.get(key) is not None},
+        details={
+            key: clean_json(fields[key])
+            for key in _DETAILS
+            if isinstance(fields.get(key), (str, int, float))
+        },
     )
 
 

@@ -1,4 +1,5 @@
-"""Where documents come from: a folder, `pydoc`, a BEIR folder or NVIDIA SDG output.
+"""Where documents come from: a folder, ready passages, a Hugging Face dataset, `pydoc`, a BEIR
+folder or NVIDIA SDG output.
 
 The command line imports this module to fingerprint a source, so it imports nothing heavy.
 """
@@ -8,17 +9,25 @@ from __future__ import annotations
 import mmap
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pipeline.beir import CORPUS, QUERIES, SPLITS, is_beir_folder
 from pipeline.corpus import pydoc_source
-from pipeline.corpus.readers import BYTES_MAX
+from pipeline.corpus.fields import has_text, missing_text
+from pipeline.corpus.globs import matcher
+from pipeline.corpus.hf_address import Dataset, is_address, parse_address
+from pipeline.corpus.hf_revision import resolved
+from pipeline.corpus.records import FileReport
+from pipeline.corpus.tables import TABLE_SUFFIXES, head_fields
+from pipeline.corpus.text import one_line
 from pipeline.errors import BadInput
 from pipeline.files import digest_file, digest_value, read_json
+from pipeline.recipe import CorpusSettings
+from pipeline.run import datasets_cache
 
 PYDOC = "pydoc"
 """The source that every machine has: the standard library's own documentation."""
@@ -26,9 +35,11 @@ MANIFEST = "generation_result.json"
 """What NVIDIA's sdg stage leaves for its next stage; it names the file of records."""
 SDG_SUFFIXES = (".json", ".jsonl", ".parquet")
 
-Kind = Literal["folder", "pydoc", "beir", "sdg"]
+Kind = Literal["folder", "pydoc", "beir", "sdg", "ready", "hf"]
 
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
+_NAMED = 3
+"""So many of the files that globs leave out are named."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +61,20 @@ class Source:
 
     Attributes:
         kind: what it is.
-        root: its folder; None for `pydoc`.
-        files: its files by name, sorted; empty for `pydoc`.
+        root: its folder; None for `pydoc` and a dataset of the hub.
+        files: its files by name, sorted; empty where `root` is None.
+        left_out: for the report: what `corpus.include` and `corpus.exclude` leave out. It is part
+            of no fingerprint: such files may come and go.
+        dataset: of kind `hf`, which dataset.
+        bytes_max: files of a folder that are larger count by their size alone: nobody reads them.
     """
 
     kind: Kind
     root: Path | None
     files: tuple[SourceFile, ...]
+    left_out: tuple[FileReport, ...] = ()
+    dataset: Dataset | None = None
+    bytes_max: int = 0
 
     def digest(self) -> str:
         """Hash over names and contents: what the corpus's fingerprint is made from."""
@@ -69,76 +87,127 @@ class Source:
                     pydoc_source.MODULES,
                 ]
             )
-        entries = [[file.name, _content_mark(file, self.kind)] for file in self.files]
-        return digest_value([self.kind, entries])
+        if self.dataset and not self.root:
+            return digest_value(["hf", *self.dataset.identity])
+        entries = [[file.name, self._content_mark(file)] for file in self.files]
+        split = [self.dataset.split] if self.dataset else []
+        return digest_value([self.kind, entries, *split])
+
+    def _content_mark(self, file: SourceFile) -> str:
+        """A file's hash; of a file too large or unreadable, only that it is so."""
+        try:
+            size = file.path.stat().st_size
+            unread = self.kind == "folder" and size > self.bytes_max
+            return f"size {size}" if unread else digest_file(file.path)
+        except OSError as error:
+            return f"unreadable: {error.strerror}"
 
 
-def open_source(source: str) -> Source:
+def open_source(source: str, settings: CorpusSettings | None = None) -> Source:
     """Find out what a source is and list its files; nothing is parsed.
 
+    A dataset of the hub costs one question to the hub, once on this machine; see
+    `pipeline.corpus.hf_revision`.
+
     Args:
-        source: `pydoc`, or the path of a folder or an SDG file.
+        source: `pydoc`, `hf://` and a dataset, or the path of a folder or file.
+        settings: which files count, and where ready passages have their text; None: the defaults.
 
     Raises:
-        BadInput: there is nothing at that path, or nothing in it.
+        BadInput: there is nothing at that path, or nothing usable in it, or the hub doesn't say
+            what the dataset holds.
     """
+    settings = settings or CorpusSettings()
     if source == PYDOC:
         return Source("pydoc", None, ())
+    if is_address(source):
+        return _dataset(parse_address(source))
     if not source:
         raise _bad("The run has no corpus: corpus.source is empty.")
     path = Path(source).expanduser().absolute()
     if not path.exists():
         raise _bad(f"There is no folder {path}.")
     if path.is_file():
-        return _sdg_file(path)
+        return _one_file(path, settings)
     if is_beir_folder(path):
         names = (CORPUS, QUERIES, *(f"qrels/{split}.tsv" for split in SPLITS))
         present = [SourceFile(path / name, name) for name in names if (path / name).is_file()]
         return Source("beir", path, tuple(present))
-    files = tuple(walk(path))
-    if not files:
-        raise _bad(f"The folder {path} holds no files (hidden ones are not looked at).")
-    return _sdg_folder(path, files) or Source("folder", path, files)
+    return _folder(path, settings)
 
 
-def walk(root: Path) -> Iterator[SourceFile]:
+def walk(root: Path, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[SourceFile]:
     """The files below a folder, sorted by name, each inode once.
 
     Hidden entries, `node_modules` and `__pycache__` are passed over. Linked folders are not
     entered; linked files count when they lie inside the folder. A folder that cannot be listed
     comes as a file: reading it fails, and the report says so.
+
+    Args:
+        root: the folder.
+        wanted: whether a file counts, by its name relative to the folder.
     """
     inside = root.resolve()
-    seen: set[tuple[int, int]] = set()
-    for path in sorted(visible_files(root), key=lambda p: p.relative_to(root).as_posix()):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+    seen: dict[int, list[os.DirEntry[str]]] = {}
+    for name, entry in sorted(_found(root), key=lambda found: found[0]):
+        shown, path = _readable(name), root / name
+        if not wanted(shown):
             continue
-        with suppress(OSError):
-            status = path.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-        yield SourceFile(path, _readable(path.relative_to(root).as_posix()))
+        if entry is not None and entry.is_symlink() and not path.resolve().is_relative_to(inside):
+            continue
+        if entry is not None and _seen_before(entry, seen):
+            continue
+        yield SourceFile(path, shown)
 
 
 def visible_files(root: Path) -> Iterator[Path]:
     """The files that `walk` looks at, as they are met; nothing of them is read."""
-    unlisted: list[OSError] = []
-    for folder, subfolders, names in os.walk(root, followlinks=False, onerror=unlisted.append):
-        subfolders[:] = [
-            name for name in subfolders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
-        ]
-        paths = (Path(folder, name) for name in names if not name.startswith("."))
-        yield from (path for path in paths if _may_be_read(path))
-    yield from (Path(error.filename) for error in unlisted)
+    return (root / name for name, _ in _found(root))
 
 
-def _may_be_read(path: Path) -> bool:
+def _found(root: Path) -> Iterator[tuple[str, os.DirEntry[str] | None]]:
+    """Files by their name relative to the root; a folder that cannot be listed has no entry."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                listed = list(entries)
+        except OSError:
+            yield folder or ".", None
+            continue
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in _SKIPPED_FOLDERS:
+                    folders.append(name)
+            elif _may_be_read(entry):
+                yield name, entry
+
+
+def _may_be_read(entry: os.DirEntry[str]) -> bool:
     """False for pipes, sockets and dangling links; what cannot be looked at is kept."""
     try:
-        return path.is_file()
+        return entry.is_file()
     except OSError:
         return True
+
+
+def _seen_before(entry: os.DirEntry[str], seen: dict[int, list[os.DirEntry[str]]]) -> bool:
+    """Whether it is a file that has come already, by another name. A number alone tells files of
+    one device apart, and costs nothing to ask for; only where it comes again they are looked at."""
+    try:
+        number = entry.stat().st_ino if entry.is_symlink() else entry.inode()
+        others = seen.setdefault(number, [])
+        device = entry.stat().st_dev if others else 0
+        same = any(other.stat().st_dev == device for other in others)
+    except OSError:
+        return False
+    if not same:
+        others.append(entry)
+    return same
 
 
 def _readable(name: str) -> str:
@@ -146,13 +215,93 @@ def _readable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _content_mark(file: SourceFile, kind: Kind) -> str:
-    """A file's hash; of a file too large or unreadable, only that it is so."""
-    try:
-        size = file.path.stat().st_size
-        return f"size {size}" if kind == "folder" and size > BYTES_MAX else digest_file(file.path)
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
+class _Choice:
+    """Which files `corpus.include` and `corpus.exclude` choose, and a count of the others."""
+
+    def __init__(self, settings: CorpusSettings) -> None:
+        self._included = matcher(settings.include) if settings.include else None
+        self._excluded = matcher(settings.exclude)
+        self._out: dict[str, list[str]] = {}
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, name: str) -> bool:
+        if self._excluded(name):
+            return self._leave("corpus.exclude", name)
+        if self._included and not self._included(name):
+            return self._leave("corpus.include", name)
+        return True
+
+    def _leave(self, setting: str, name: str) -> bool:
+        self._counts[setting] = self._counts.get(setting, 0) + 1
+        if self._counts[setting] <= _NAMED:
+            self._out.setdefault(setting, []).append(one_line(name))
+        return False
+
+    @property
+    def reports(self) -> tuple[FileReport, ...]:
+        """One row a setting: there may be a hundred thousand files."""
+        rows = []
+        for setting, count in sorted(self._counts.items()):
+            said = "excluded by" if setting == "corpus.exclude" else "not included by"
+            more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+            files = f"{count:,} file{'s' * (count != 1)}"
+            reason = f"{files} {said} {setting}: {', '.join(self._out[setting])}{more}"
+            rows.append(FileReport(f"({setting})", "unknown", "skipped", reason))
+        return tuple(rows)
+
+
+def _folder(path: Path, settings: CorpusSettings) -> Source:
+    choice = _Choice(settings)
+    files = tuple(walk(path, choice))
+    left_out = choice.reports
+    if not files and left_out:
+        raise _bad(f"Nothing in {path} is left: {left_out[0].reason}.")
+    if not files:
+        raise _bad(f"The folder {path} holds no files (hidden ones are not looked at).")
+    if found := _sdg_folder(path, files):
+        return replace(found, left_out=left_out)
+    suffixes = {file.path.suffix.lower() for file in files}
+    ready = suffixes <= set(TABLE_SUFFIXES) and any(_is_ready(file, settings) for file in files)
+    largest = settings.file_megabytes_max * 1_000_000
+    return Source("ready" if ready else "folder", path, files, left_out, bytes_max=largest)
+
+
+def _is_ready(file: SourceFile, settings: CorpusSettings) -> bool:
+    """Whether a table's rows hold a text. What Parquet holds only its reader knows."""
+    if file.path.suffix.lower() == ".parquet":
+        return True
+    with suppress(OSError):
+        return has_text(head_fields(file.path, settings.encoding), settings.text_field)
+    return False
+
+
+def _one_file(path: Path, settings: CorpusSettings) -> Source:
+    if path.name == MANIFEST:
+        return _sdg_file(path)
+    suffix = path.suffix.lower()
+    if suffix in SDG_SUFFIXES and _looks_like_sdg(path):
+        return _sdg_file(path)
+    file = SourceFile(path, path.name)
+    if suffix not in TABLE_SUFFIXES:
+        raise _bad(
+            f"{path} is one file, and neither a table (CSV, TSV, JSON, JSON lines, Parquet) nor "
+            "NVIDIA SDG output."
+        )
+    if not _is_ready(file, settings):
+        fields = head_fields(path, settings.encoding)
+        raise _bad(f"{path}: {missing_text(fields, settings.text_field)}.")
+    return Source("ready", path.parent, (file,))
+
+
+def _dataset(dataset: Dataset) -> Source:
+    if dataset.folder is None:
+        return Source("hf", None, (), dataset=resolved(dataset, os.environ, datasets_cache()))
+    if not dataset.folder.is_dir():
+        raise _bad(f"There is no folder {dataset.folder}.")
+    files = tuple(walk(dataset.folder))
+    if not files:
+        raise _bad(f"The folder {dataset.folder} holds no files.")
+    return Source("hf", dataset.folder, files, dataset=dataset)
 
 
 def _sdg_file(path: Path) -> Source:
@@ -160,9 +309,7 @@ def _sdg_file(path: Path) -> Source:
         path = _manifest_target(path)
         if path.is_dir():
             return _sdg_folder(path, tuple(walk(path))) or _no_sdg(path)
-    if path.suffix not in SDG_SUFFIXES:
-        raise _bad(f"{path} is one file, and not NVIDIA SDG output (JSON, JSONL, Parquet).")
-    if not _looks_like_sdg(path):
+    if path.suffix not in SDG_SUFFIXES or not _looks_like_sdg(path):
         _no_sdg(path)
     return Source("sdg", path.parent, (SourceFile(path, path.name),))
 
@@ -211,5 +358,6 @@ def _bad(happened: str) -> BadInput:
     return BadInput(
         happened,
         safe="Nothing was changed.",
-        next_step="Give a folder of documents, a BEIR folder, NVIDIA SDG output, or pydoc.",
+        next_step="Give a folder of documents, a file of ready passages (CSV, JSONL), a BEIR "
+        "folder, NVIDIA SDG output, hf://owner/name, or pydoc.",
     )

@@ -80,7 +80,7 @@ def _make(context: Context) -> Corpus:
         context.events.progress(done, total, what)
         context.control.poll()
 
-    source = open_source(settings.source)
+    source = open_source(settings.source, settings)
     counter = profile_counter(settings.tokenizer)
     loaded = load(source, settings, step)
     entries, duplicates = unique(loaded.entries)
@@ -179,7 +179,7 @@ def _slices(
         return cut_passages(entry.text, blocks, counter, settings)
     counts = counter.count([entry.text[start:end] for start, end in entry.slices])
     return [
-        Slice(start, end, (), count)
+        Slice(start, end, entry.headings.get((start, end), ()), count)
         for (start, end), count in zip(entry.slices, counts, strict=True)
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.context import Control, Events
+from pipeline.corpus.records import Passage
 from pipeline.recipe import SdgSettings
 from pipeline.sdg.batches import CALLS_PER_BATCH, batches
 from pipeline.sdg.calls import Call, CallJournal
@@ -15,7 +16,6 @@ from pipeline.sdg.client import Client
 from pipeline.sdg.guidance import guidance_of
 from pipeline.sdg.plan import Assignment
 from pipeline.sdg.prompts import (
-    LEVELS,
     chunk_names,
     evidence_of,
     generate_messages,
@@ -26,7 +26,7 @@ from pipeline.sdg.prompts import (
 )
 from pipeline.sdg.quotes import locate
 from pipeline.sdg.replies import Reply, read_reply, text_of
-from pipeline.sdg.scoring import LEVEL_MAX, score_of
+from pipeline.sdg.scoring import LEVEL_MAX, LEVELS, honest_hops, score_of, weights_of
 from pipeline.sdg.turns import Conversation, converse
 from pipeline.sdg.writer import Draft, Lost, Watcher
 
@@ -88,7 +88,7 @@ class EndpointWriter:
         written = yield from self._generate(batch)
         self._watcher.wrote(sum(isinstance(entry, Draft) for entry in written))
         gradable = [entry for entry in written if isinstance(entry, Draft) and entry.gradable]
-        graded = (yield from self._grade(gradable)) if gradable else {}
+        graded = (yield from self._grade(gradable, evidence_of(batch))) if gradable else {}
         # Batches run side by side, so this is an estimate until the last one has ended.
         self._total = max(self._done, self._total + min(0, self._done - before - CALLS_PER_BATCH))
         done = [
@@ -114,20 +114,35 @@ class EndpointWriter:
         reason = reply.problem or "the model wrote no question for these passages"
         return [found.get(a.id) or Lost(a, reason, reply.key) for a in batch]
 
-    def _grade(self, drafts: Sequence[Draft]) -> Conversation[dict[str, Draft]]:
+    def _grade(
+        self, drafts: Sequence[Draft], sent: Sequence[Passage]
+    ) -> Conversation[dict[str, Draft]]:
         graded: dict[str, Draft] = {}
         for sample in range(CONTENT_ATTEMPTS):
             asked = [draft for draft in drafts if draft.assignment.id not in graded]
-            call = self._judge_call(asked, sample)
+            call = self._judge_call(asked, sent, sample)
             reply = self._read(call, (yield call), "grades")
             by_name = {pair_name(number): draft for number, draft in enumerate(asked)}
             for item in reply.items:
                 draft = by_name.get(str(item.get("id")))
                 if draft and (levels := _levels(item)):
-                    graded.setdefault(draft.assignment.id, _scored(draft, levels, item))
+                    graded.setdefault(draft.assignment.id, self._scored(draft, levels, item))
             if len(graded) == len(drafts):
                 break
         return graded
+
+    def _scored(self, draft: Draft, levels: Mapping[str, float], item: Mapping[str, Any]) -> Draft:
+        """A draft with its score. A shortcut question is still a good question of fewer hops."""
+        said = item.get("hops_needed")
+        needed = said if type(said) is int else None
+        return replace(
+            draft,
+            levels=levels,
+            score=score_of(levels, weights_of(self._settings)),
+            hops=honest_hops(draft.hops, needed),
+            judge=self.judge,
+            hops_needed=needed,
+        )
 
     def _generate_call(self, asked: Sequence[Assignment], sample: int) -> Call:
         return Call(
@@ -141,11 +156,11 @@ class EndpointWriter:
             sample=sample,
         )
 
-    def _judge_call(self, asked: Sequence[Draft], sample: int) -> Call:
+    def _judge_call(self, asked: Sequence[Draft], sent: Sequence[Passage], sample: int) -> Call:
         return Call(
             purpose="judge",
             model=self.judge,
-            messages=judge_messages(asked),
+            messages=judge_messages(asked, sent),
             temperature=_JUDGE_TEMPERATURE,
             top_p=_JUDGE_TOP_P,
             max_tokens=_TOKENS_MAX,
@@ -200,10 +215,3 @@ def _levels(item: Mapping[str, Any]) -> dict[str, float] | None:
         if fine
         else None
     )
-
-
-def _scored(draft: Draft, levels: Mapping[str, float], item: Mapping[str, Any]) -> Draft:
-    """A draft with its score. A shortcut question is still a good question of fewer hops."""
-    needed = item.get("hops_needed")
-    hops = min(draft.hops, max(1, needed)) if type(needed) is int else draft.hops
-    return replace(draft, levels=levels, score=score_of(levels), hops=hops)

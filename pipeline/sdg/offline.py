@@ -1,7 +1,8 @@
 """Questions without an LLM, for rehearsals: inverse cloze by rule, mechanically scored.
 
-A passage's most telling sentence becomes a query (keywords, a question, or the headings above
-it), and the sentence itself is evidence and answer. Lee et al., "Latent Retrieval for Weakly
+A passage's most telling sentence becomes a query (keywords, a question, a symptom, or the headings
+above it, by the style that the plan asks for and the rules that the sentence allows), and the
+sentence itself is evidence and answer. Lee et al., "Latent Retrieval for Weakly
 Supervised Open Domain Question Answering" (2019), introduced the inverse cloze task.
 """
 
@@ -25,8 +26,6 @@ from pipeline.sdg.sentences import Sentence, sentences
 from pipeline.sdg.words import content_terms, copied_run
 from pipeline.sdg.writer import OFFLINE, Draft, Lost
 from pipeline.texts import terms
-
-STYLES = ("question", "keyword", "heading")
 
 CRITERIA: Mapping[str, float] = {
     "specific": 4.0,
@@ -61,6 +60,10 @@ _HEADING = re.compile(r"#{1,6} +(?P<title>.+)")
 _HEADING_WORDS_MAX = 6
 
 
+_RULES = {"question": queries.question, "symptom": queries.symptom}
+"""How the styles are made that not every sentence can serve; others get keywords."""
+
+
 @dataclass(frozen=True)
 class _Evidence:
     passage: Passage
@@ -91,23 +94,22 @@ class OfflineWriter:
     def write(self, assignments: Iterable[Assignment]) -> Iterator[Draft | Lost]:
         """One draft for each assignment; a passage without any word yields none."""
         spent: dict[str, set[str]] = defaultdict(set)
-        for number, assignment in enumerate(assignments):
-            style = STYLES[number % len(STYLES)]
+        for assignment in assignments:
             evidence: list[_Evidence] = []
             for passage in assignment.passages:
                 used = spent[passage.id].union(_key(e.sentence.plain) for e in evidence)
-                if entry := self._evidence(passage, used, style):
+                if entry := self._evidence(passage, used, assignment.style):
                     evidence.append(entry)
             if len(evidence) < assignment.hops:
                 yield Lost(assignment, "an evidence passage has no words to ask about")
                 continue
             for entry in evidence:
                 spent[entry.passage.id].add(_key(entry.sentence.plain))
-            yield self._draft(assignment, evidence, style)
+            yield self._draft(assignment, evidence)
 
-    def _draft(self, assignment: Assignment, evidence: list[_Evidence], style: str) -> Draft:
+    def _draft(self, assignment: Assignment, evidence: list[_Evidence]) -> Draft:
         rng = random.Random(f"{self._seed}:{assignment.id}")
-        query, kind = self._query(assignment, evidence, style, rng)
+        query, kind = self._query(assignment, evidence, rng)
         levels = self._levels(query, evidence)
         score = 10 * sum(CRITERIA[name] * levels[name] for name in CRITERIA)
         score /= sum(CRITERIA.values())
@@ -125,31 +127,33 @@ class OfflineWriter:
         )
 
     def _query(
-        self, assignment: Assignment, evidence: list[_Evidence], style: str, rng: random.Random
+        self, assignment: Assignment, evidence: list[_Evidence], rng: random.Random
     ) -> tuple[str, str]:
-        first = evidence[0]
+        """The query, and what sort of one the rules could make."""
+        first, style = evidence[0], assignment.style
         names = _names(assignment, first)
         # Not every searcher knows where to look: names are all there, in part, or left out.
         context = names[rng.randrange(len(names) + 1) :]
         if len(evidence) > 1:
             told = [entry.sentence.plain for entry in evidence]
             return queries.joined_query(told, names[: len(context)][:1], self._weigh), "keyword"
-        if style == "question" and (made := queries.question(first.sentence.plain, context)):
-            return made, "question"
-        if style == "heading" and names:
+        rule = _RULES.get(style)
+        if rule and (made := rule(first.sentence.plain, context)):
+            return made, style
+        if style == "terse" and names:
             return queries.heading_query(names, first.passage.text, self._weigh), "heading"
         return queries.keyword_query(first.sentence.plain, context, self._weigh), "keyword"
 
     def _evidence(self, passage: Passage, spent: set[str], style: str) -> _Evidence | None:
         """The most telling sentence that no question has used; the best of all when all were."""
-        asking = style == "question"
+        rule = _RULES.get(style)
         entries = self._entries(passage)
         return max(
             entries,
             key=lambda e: (
                 e.prose > 0,
                 _key(e.sentence.plain) not in spent,
-                asking and queries.question(e.sentence.plain, ()) is not None,
+                rule is not None and rule(e.sentence.plain, ()) is not None,
                 e.prose + e.salience,
             ),
             default=None,

@@ -37,6 +37,10 @@ _RETURN = re.compile(r"Returns? (?P<rest>(?:an? |the )\w.+)")
 _RAISED = re.compile(r"Raises? (?:an? )?`?(?P<error>\w+)`?(?: exception)? (?:if|when|on|for) \w")
 _DEFINED = re.compile(r"(?:An? |The )?(?P<what>[\w.\- ]{3,40}?) (?:is|are) (?:an? |the )\w+")
 _CONDITION = re.compile(r"(?:If|When) (?P<rest>[^,]{8,70}),")
+_CONDITION_LATE = re.compile(
+    r"(?:error|exception|fails?|failed|invalid|missing|cannot|unable|ignored|rejected|refused)\b"
+    r".{0,30}? (?:if|when|unless) (?P<rest>[^,.;]{8,70})"
+)
 
 Weigh = Callable[[str], float]
 """How rare a term is: its inverse document frequency."""
@@ -100,6 +104,20 @@ def joined_query(sentences: Sequence[str], context: Sequence[str], weigh: Weigh)
 def question(sentence: str, context: Sequence[str]) -> str | None:
     """A question in words, where a rule makes it read well; None where none does."""
     made = _question(sentence)
+    if made is None:
+        return None
+    tail = _absent(context, words(made))[:1]
+    return f"{made} in {tail[0]}" if tail else made
+
+
+def symptom(sentence: str, context: Sequence[str]) -> str | None:
+    """What somebody types who met the case that a sentence speaks of; None where it has none."""
+    if match := _RAISED.match(sentence):
+        made: str | None = f"why do I get {match['error']}"
+    elif match := _CONDITION.match(sentence) or _CONDITION_LATE.search(sentence):
+        made = _ask("problem when", match["rest"])
+    else:
+        made = None
     if made is None:
         return None
     tail = _absent(context, words(made))[:1]

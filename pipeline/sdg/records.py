@@ -58,7 +58,8 @@ class Sample:
         flags: what the mechanical checks found.
         complexity: 1 to 5, as asked for; 0 where the writer can't steer it.
         hops: distinct evidence passages needed.
-        kind: query kind and reasoning, as asked for; offline `question`, `keyword` or `heading`.
+        kind: query kind and reasoning, as asked for; offline what the rules could make:
+            `question`, `symptom`, `keyword` or `heading`.
         writer: the model that wrote it, `offline`, or `imported`.
         judge: the model that graded it; empty where code did, or nobody.
         style: the way of asking that was asked for; empty for an import.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.corpus.records import Passage
-from pipeline.sdg.checks import check, flag_duplicates
+from pipeline.sdg.checks import check
+from pipeline.sdg.duplicates import flag_duplicates
 from pipeline.sdg.records import Sample, sample_id
 from pipeline.sdg.writer import Draft, Lost
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pipeline.texts import terms
 
 _FUNCTION_WORDS = """
@@ -21,6 +23,8 @@ STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English function words; other languages are served by document frequency alone."""
 
 _CONTENT_LENGTH_MIN = 3
+_JOINED_MAX = 1024
+"""Passages that are kept as terms: the questions about one come in a row."""
 
 
 def is_content(term: str) -> bool:
@@ -39,7 +43,7 @@ def content_terms(text: str) -> list[str]:
 
 def copied_run(query: str, passage: str) -> int:
     """How many words in a row the query shares with the passage at most."""
-    asked, there = terms(query), f" {' '.join(terms(passage))} "
+    asked, there = terms(query), _joined(passage)
     best = 0
     for start in range(len(asked)):
         while (
@@ -47,3 +51,20 @@ def copied_run(query: str, passage: str) -> int:
         ):
             best += 1
     return best
+
+
+def shared_content(query: str, passage: str) -> tuple[int, int]:
+    """How many of the query's distinct content words stand in the passage, and of how many."""
+    asked, there = set(content_terms(query)), _joined(passage)
+    return sum(f" {term} " in there for term in asked), len(asked)
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether a text is mostly in a script without spaces: each character is a term then."""
+    found = terms(text)
+    return sum(len(term) == 1 and not term.isascii() for term in found) > len(found) / 2
+
+
+@lru_cache(_JOINED_MAX)
+def _joined(passage: str) -> str:
+    return f" {' '.join(terms(passage))} "

@@ -28,6 +28,8 @@ class Draft:
         hops: distinct passages needed.
         score: 0 to 10, or None when nobody scored it.
         levels: what the score was computed from.
+        judge: the model that graded it; empty where code did, or nobody.
+        hops_needed: how many of its passages the judge found necessary, if it said so.
     """
 
     assignment: Assignment
@@ -40,12 +42,30 @@ class Draft:
     hops: int = 1
     score: float | None = None
     levels: Mapping[str, float] = field(default_factory=dict)
+    judge: str = ""
+    hops_needed: int | None = None
 
     @property
     def passages(self) -> tuple[str, ...]:
-        """Ids of the passages with evidence, or of the assigned ones when none was located."""
+        """Ids of the passages with evidence, or of the assigned ones when none was located.
+
+        Those that were assigned come first, in the plan's order: a question belongs to the
+        document of its first passage.
+        """
+        assigned = [passage.id for passage in self.assignment.passages]
         quoted = dict.fromkeys(quote.passage for quote in self.quotes)
-        return tuple(quoted) or tuple(passage.id for passage in self.assignment.passages)
+        planned = [identity for identity in assigned if identity in quoted]
+        return tuple(dict.fromkeys([*planned, *quoted])) or tuple(assigned)
+
+    @property
+    def style(self) -> str:
+        """The way of asking that was asked for."""
+        return self.assignment.style
+
+    @property
+    def language(self) -> str:
+        """The language that was asked for; empty for the passages' own."""
+        return self.assignment.language
 
     @property
     def gradable(self) -> bool:
@@ -61,11 +81,13 @@ class Lost:
         assignment: what was asked for.
         reason: why, in words.
         call: the key of the last reply in the call journal, raw text and all; may be empty.
+        parked: a damaged reply used up `sdg.attempts`; with more of them it is asked for again.
     """
 
     assignment: Assignment
     reason: str
     call: str = ""
+    parked: bool = False
 
 
 class Watcher(Protocol):

@@ -27,10 +27,11 @@ from pipeline.journal import Event, read_journal
 from pipeline.launch import worker_environment
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
+from pipeline.recipe import SdgSettings
 from pipeline.review.kept import load_kept
 from pipeline.run import Run, cache_home, create_run
 from pipeline.sdg.records import FUNNEL, SAMPLES, Flag, Quote, Sample, sample_id
-from pipeline.sdg.scoring import WEIGHTS, score_of
+from pipeline.sdg.scoring import LEVELS, score_of, weights_of
 from pipeline.worker import execute as work
 from pipeline.worker import plan_job
 
@@ -198,7 +199,7 @@ def _sample(draw: random.Random, evidence: Sequence[Passage], model: str, number
     subject = draw.choice(_PARTS)
     unit = draw.choice(_UNITS)
     question = f"What makes the {subject} of unit {number} act, and at how many {unit}?"
-    levels = {name: draw.choice(_LEVELS) for name in WEIGHTS}
+    levels = {name: draw.choice(_LEVELS) for name in LEVELS}
     flags = (draw.choice(_FLAGS),) if draw.random() < 0.08 else ()
     judged = not any(flag.blocking for flag in flags)
     return Sample(
@@ -208,7 +209,7 @@ def _sample(draw: random.Random, evidence: Sequence[Passage], model: str, number
         passages=tuple(passage.id for passage in evidence),
         quotes=quotes,
         role=evidence[0].role,
-        score=score_of(levels) if judged else None,
+        score=score_of(levels, weights_of(SdgSettings())) if judged else None,
         levels=levels if judged else {},
         flags=flags,
         complexity=draw.randint(2, 5),

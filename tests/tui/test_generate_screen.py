@@ -341,6 +341,7 @@ def test_a_model_that_is_gone_offers_its_successor(make_corpus, at_generate, end
         await until(pilot, shows(wizard, f"s sets sdg.model = {successor}"))
         endpoint.always(None)
         endpoint._scripts.clear()
+        await until(pilot, shows(wizard, "s Apply"))
         await pilot.press("s")
         await until(pilot, lambda: wizard.snapshot.state("sdg") == "done")
 

@@ -276,6 +276,7 @@ def test_full_memory_offers_the_smaller_batch_and_goes_on_with_it(
             await until(pilot, lambda: isinstance(wizard.screen, FailureDialog))
             goes_on = "finetune.micro_batch_size = 4 and goes on"
             await until(pilot, lambda: goes_on in screen_text(wizard))
+            await until(pilot, lambda: "s Apply" in screen_text(wizard))
             await pilot.press("s")
             await until(pilot, lambda: bool(calls))
             assert calls == [["finetune", "eval"]]
@@ -385,7 +386,7 @@ SUMMARY = {
 def test_the_finished_training_looks_like_this(
     make_wizard, rehearsal_run, tmp_path, clock, size, ascii_only
 ):
-    work = Training(tmp_path / "finetune", clock)
+    work = Training(tmp_path / "finetune" / "0123456789abcdef", clock)
     work.begin()
     for end in (10, 20, 30, 40):
         work.steps(end - 9, end)

@@ -21,6 +21,7 @@ from pipeline.stage import STAGE_NAMES, Status, adopt, once_more, status_of_run
 from tui.commands.consent import agree, corpus_of, say_estimate
 from tui.commands.finding import overrides_of, rehearsal_for, run_for
 from tui.commands.machine import require_machine
+from tui.commands.own_queries import OwnQueries
 from tui.follow import run_stage
 from tui.output import Output
 from tui.progress import duration
@@ -86,6 +87,7 @@ def _walk_or_plan(
 
 def _plan(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -> int:
     """Say what would be done; write nothing."""
+    OwnQueries(arguments, output).preview(run)
     overrides = overrides_of(arguments)
     recipe = changed_recipe(run, overrides, "--set", arguments.variant)
     statuses = status_of_run(run, arguments.variant, cache_home(), _options(arguments), recipe)
@@ -116,12 +118,16 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
     variant, overrides = arguments.variant, overrides_of(arguments)
     recipe = changed_recipe(run, overrides, "--set", variant)
     require_machine(find_profile(recipe.profile))
+    own = OwnQueries(arguments, output)
     change_recipe(run, overrides, "--set", variant)
+    own.keep(run, variant)
     options = _options(arguments)
     launcher = LocalLauncher(os.environ)
     began, worked = time.monotonic(), 0
     last: Event | None = None
     for name in span:
+        if name != "corpus":
+            own.measure(run, variant)
         status = _status(run, name, variant, options)
         if status.state == "done":
             adopt(run, variant, status)
@@ -140,6 +146,7 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
         if last:
             partial = " It was ended early." if last.data["partial"] else ""
             output.say(f"{name}: done in {duration(last.data['seconds'])}.{partial}")
+    own.measure(run, variant)
     if span == ("corpus",) and (corpus := corpus_of(run, variant)):
         say_estimate(corpus, recipe.sdg, output)
     if not worked:

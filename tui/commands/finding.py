@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.hf_address import is_address
 from pipeline.corpus.source import PYDOC
 from pipeline.profiles import REHEARSAL_PROFILE, Profile, find_profile
 from pipeline.recipe import Recipe, flatten, parse_setting
@@ -17,6 +18,7 @@ from tui.sources import (
     default_name,
     existing,
     free_path,
+    label_of,
     make_run,
     require_apart,
     run_over,
@@ -44,10 +46,10 @@ def run_for(arguments: Namespace) -> Run | None:
     overrides = overrides_of(arguments)
     named = arguments.profile or overrides.get("profile", "")
     profile = find_profile(named) if named else None
-    if not Path(arguments.source).expanduser().exists():
+    if not is_address(arguments.source) and not Path(arguments.source).expanduser().exists():
         return _by_name(arguments.source, profile)
-    place = str(existing(arguments.source))
-    name = arguments.name or slug(Path(place).stem)
+    place = absolute(arguments.source)
+    name = arguments.name or slug(label_of(place))
     wanted = None if profile is None else profile.id
 
     def means(run: Run, recipe: Recipe) -> bool:
@@ -96,8 +98,8 @@ def _by_name(name: str, profile: Profile | None) -> Run:
 def _grown(arguments: Namespace) -> Run:
     """A run over a grown corpus: the old one's recipe, replies, decisions and folds."""
     old = find_run(home(), arguments.from_run)
-    place = str(existing(arguments.source))
-    name = arguments.name or slug(f"{Path(place).stem}-from-{old.name}")
+    place = absolute(arguments.source)
+    name = arguments.name or slug(f"{label_of(place)}-from-{old.name}")
     found = run_over(place, name, True, lambda run, recipe: True)
     if found:
         return found
@@ -112,6 +114,7 @@ def _grown(arguments: Namespace) -> Run:
         (old.calls_path, run.calls_path),
         (old.decisions_path, run.decisions_path),
         (old.folds_path, run.folds_path),
+        (old.queries_path, run.queries_path),
         *((old.variant_path(name), run.variant_path(name)) for name in old.variants()),
     ]
     for source, target in copied:

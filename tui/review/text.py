@@ -35,7 +35,7 @@ ORDERS_SAID: Mapping[Order, str] = {
 def reasons_sentence() -> str:
     """What may be said after a reject."""
     words = "  ".join(f"{place} {name}" for place, name in enumerate(REASON_KEYS, start=1))
-    return f"Rejected. Why?  {words}"
+    return f"Rejected. Why? {words}"
 
 
 def undo_sentence(kind: str, followed: Followed, threshold: float) -> str:

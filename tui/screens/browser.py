@@ -55,7 +55,9 @@ class Browser(Dialog[Path | None]):
         self._go(self._listing.path)
 
     def _go(self, folder: Path, came_from: str = "") -> None:
-        self.run_worker(self._enter(folder, came_from), group="browse", exclusive=True)
+        self.run_worker(
+            self._enter(folder, came_from), group="browse", exclusive=True, exit_on_error=False
+        )
 
     async def _enter(self, folder: Path, came_from: str) -> None:
         """List a folder off the loop and show it; the cursor goes where we came from."""
@@ -80,7 +82,8 @@ class Browser(Dialog[Path | None]):
         return self._listing.path / name, index <= len(self._listing.folders)
 
     def _look(self) -> None:
-        self.run_worker(self._count(*self._under_cursor()), group="count", exclusive=True)
+        counting = self._count(*self._under_cursor())
+        self.run_worker(counting, group="count", exclusive=True, exit_on_error=False)
 
     async def _count(self, path: Path, folder: bool) -> None:
         """Count the files below the folder under the cursor, once the cursor rests on it."""

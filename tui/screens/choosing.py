@@ -6,7 +6,8 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline.corpus.source import PYDOC, SDG_SUFFIXES
+from pipeline.corpus.source import PYDOC
+from pipeline.corpus.tables import TABLE_SUFFIXES
 from pipeline.errors import Failure, as_failure
 from pipeline.profiles import Profile, find_profile
 from pipeline.recipe import Recipe
@@ -15,7 +16,15 @@ from tui.corpus_rows import slice_words
 from tui.disk import Stopped, off_loop
 from tui.rows import Tone, row
 from tui.screens.step import StepScreen
-from tui.sources import Place, default_name, free_path, glance_at, look_at, make_run
+from tui.sources import (
+    Place,
+    default_name,
+    free_path,
+    glance_at,
+    is_named,
+    look_at,
+    make_run,
+)
 from tui.steps import StepName
 from tui.watch import Snapshot, read_snapshot
 from tui.widgets.pane import Pane
@@ -74,11 +83,11 @@ class ChoosingScreen(StepScreen):
 
         async def check(text: str) -> None:
             if not text.strip():
-                raise ValueError("the path of a folder, or of a file of NVIDIA SDG output")
+                raise ValueError("the path of a folder, of a table, or of NVIDIA SDG output")
             found.append(await off_loop(lambda _stopped: look_at(text.strip(), self._means)))
 
         value = "" if self._source() == PYDOC else self._source()
-        suggester = PathSuggester(SDG_SUFFIXES)
+        suggester = PathSuggester(TABLE_SUFFIXES)
         asked = await self.ask("documents", value, suggester=suggester, look=look, check=check)
         if asked is not None:
             await self._take(found[-1])
@@ -91,8 +100,8 @@ class ChoosingScreen(StepScreen):
         from tui.screens.browser import Browser
 
         source = self._source()
-        start = Path(source).parent if source not in ("", PYDOC) else Path.cwd()
-        path = await self.wizard.push_screen_wait(Browser(start, SDG_SUFFIXES))
+        start = Path(source).parent if source and not is_named(source) else Path.cwd()
+        path = await self.wizard.push_screen_wait(Browser(start, TABLE_SUFFIXES))
         if path is not None:
             await self._accept(str(path))
 
@@ -195,7 +204,7 @@ class ChoosingScreen(StepScreen):
         if place:
             lines.append(("", place.words, "text"))
         lines.append(("Base model", profile.title, "text"))
-        lines.append(("Slice", slice_words(self._documents, Recipe().seed), "text"))
+        lines.append(("Slice", slice_words(self._documents, Recipe().seed, False), "text"))
         if place:
             lines.append(("Run", str(home() / self._run_name()), "text"))
             if place.runs:

@@ -172,7 +172,7 @@ class CorpusScreen(ChoosingScreen):
 
     # Scanning
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """Choose documents, make the run and scan them, or go on."""
         if self._busy or self._scanning():
             self.wizard.say("The documents are being read; this window may be closed meanwhile.")

@@ -37,7 +37,7 @@ from tui.screens.step import StepScreen
 from tui.steps import Step, StepName, missing_step
 from tui.widgets.pane import ListPane, Pane
 from tui.widgets.settings_list import SettingsList
-from tui.working import progress_rows
+from tui.working import progress_rows, unknown_rows
 
 PROBE_SECONDS = 3.0
 """How often services are asked while the step is shown."""
@@ -190,9 +190,12 @@ class DeployScreen(StepScreen):
 
     # Keys
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """Start the service and measure through it, or go to the step that comes first."""
         if self._working() or self._watch.stopping or self.snapshot is None:
+            self.wizard.say(
+                "One moment: it is at work." if self.snapshot else "There is no run yet."
+            )
             return
         refusal = nim_refusal(self.snapshot.profile)
         if missing := self._missing():
@@ -223,7 +226,7 @@ class DeployScreen(StepScreen):
         if settings.current and settings.current.setting == "deploy.target":
             choose_target(self.wizard, snapshot)
         else:
-            self.run_worker(settings.edit(), exclusive=True)
+            self.run_worker(settings.edit(), group="ask", exclusive=True)
 
     def action_snippet(self) -> None:
         """The next snippet."""
@@ -293,7 +296,7 @@ class DeployScreen(StepScreen):
         if self.wizard.starting(*self.step.stages):
             return [(), row((" starting ...", "muted")), ()]
         if self.snapshot is None or self.snapshot.failure:
-            return [(), row((" The run's state isn't known yet.", "muted")), ()]
+            return [*unknown_rows(self.snapshot, width), ()]
         if self._watch.stopping:
             return [
                 (),

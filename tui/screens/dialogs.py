@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
@@ -131,6 +132,33 @@ class TextDialog(Dialog[None]):
         self.wizard.copy(self._text)
 
 
+ARM_SECONDS = 1.0
+"""So long after a failure came by itself its keys start nothing: they may be meant for what was
+shown before."""
+
+_AGAIN = re.compile(
+    r"\b([Rr])un the same command(?: again)?(?: with --set ([^\s=]+)=([^\s,;]*[^\s,;.]))?"
+)
+
+
+def in_window(sentence: str, key: str) -> str:
+    """What to do next as a window says it: there is no command to run again, there is a key.
+
+    Args:
+        sentence: the command line's.
+        key: starts again what failed; empty where nothing does.
+    """
+
+    def said(found: re.Match[str]) -> str:
+        capital = found[1] == "R"
+        words = f"press {key} to try again" if key else "try again"
+        if found[2]:
+            words = f"set {found[2]} to {found[3]} and {words}"
+        return words[:1].upper() + words[1:] if capital else words
+
+    return _AGAIN.sub(said, sentence)
+
+
 class FailureDialog(Dialog[FailureAnswer]):
     """What happened, what is safe, what to do next, and the end of the log."""
 
@@ -143,12 +171,40 @@ class FailureDialog(Dialog[FailureAnswer]):
         log: Sequence[str] = (),
         retry: bool = False,
         remedy: Mapping[str, Any] | None = None,
+        unasked: bool = False,
     ) -> None:
+        """A dialog.
+
+        Args:
+            failure: the three sentences.
+            log: the end of a worker's log.
+            retry: whether `Try again` is offered.
+            remedy: settings that help, by dotted name.
+            unasked: whether it comes while the user may be typing something else; then the keys
+                that start something count a moment later.
+        """
         super().__init__("Something went wrong", self._rows_of)
+        self._armed = not unasked
         self._failure = failure
         self._log = list(log)
         self._retry = retry
         self._remedy = dict(remedy or {})
+
+    def on_mount(self) -> None:
+        """From now on the keys count, or in a moment."""
+        if not self._armed:
+            self.set_timer(ARM_SECONDS, self._arm)
+
+    def _arm(self) -> None:
+        self._armed = True
+        self.query_one("#box-keys", Pane).update()
+
+    def _next_step(self) -> str:
+        """What to do next, in a window's words."""
+        key = "retry" if self._retry else ""
+        return in_window(
+            self._failure.next_step, self.wizard.key_of(f"dialog.{key}") if key else ""
+        )
 
     def _rows_of(self, width: int, _height: int) -> list[Row]:
         failure = self._failure
@@ -156,13 +212,16 @@ class FailureDialog(Dialog[FailureAnswer]):
         for label, text in (
             ("What happened", failure.happened),
             ("What is safe", failure.safe),
-            ("What to do next", failure.next_step),
+            ("What to do next", self._next_step()),
         ):
             rows.append(row((label, "strong")))
             rows += [row("  ", part) for part in wrap(text, width - 2)]
         if self._remedy:
             changes = ", ".join(f"{name} = {value}" for name, value in self._remedy.items())
-            rows += [row(("  s sets ", "muted"), (changes, "accent"), (" and goes on.", "muted"))]
+            key = self.wizard.key_of("dialog.remedy")
+            rows += [
+                row((f"  {key} sets ", "muted"), (changes, "accent"), (" and goes on.", "muted"))
+            ]
         if self._log:
             rows += [(), row(("The end of the log", "strong"))]
             rows += [row(("  " + line, "muted")) for line in self._log[-8:]]
@@ -171,8 +230,8 @@ class FailureDialog(Dialog[FailureAnswer]):
     def actions(self) -> tuple[str, ...]:
         """A way on where there is one."""
         return (
-            *(("remedy",) if self._remedy else ()),
-            *(("retry",) if self._retry else ()),
+            *(("remedy",) if self._remedy and self._armed else ()),
+            *(("retry",) if self._retry and self._armed else ()),
             *(("log",) if self._log else ()),
             "copy",
             "dismiss",
@@ -197,7 +256,7 @@ class FailureDialog(Dialog[FailureAnswer]):
     def action_copy(self) -> None:
         """Copy the three sentences and the end of the log."""
         failure = self._failure
-        lines = [failure.happened, failure.safe, failure.next_step, *self._log]
+        lines = [failure.happened, failure.safe, self._next_step(), *self._log]
         self.wizard.copy("\n".join(lines))
 
 

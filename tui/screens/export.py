@@ -31,7 +31,7 @@ from tui.screens.step import StepScreen
 from tui.steps import Step, StepName, missing_step
 from tui.widgets.pane import ListPane, Pane
 from tui.widgets.settings_list import SettingsList
-from tui.working import progress_rows
+from tui.working import progress_rows, unknown_rows
 
 NEEDED = ("corpus", "sdg", "prep", "finetune")
 """The stages that come before an export."""
@@ -168,11 +168,11 @@ class ExportScreen(StepScreen):
 
     # Keys
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """Export, or go on to the deployment, or to the step that comes first."""
         if self._working():
-            return
-        if missing := self._missing():
+            self.wizard.say("It is at work; this window may be closed meanwhile.")
+        elif missing := self._missing():
             self.wizard.open_step(missing.name)
         elif self._state() == "done":
             self.wizard.open_step("deploy")
@@ -234,7 +234,7 @@ class ExportScreen(StepScreen):
         if self.wizard.starting("export"):
             return [(), row((" starting ...", "muted")), ()]
         if self.snapshot is None or self.snapshot.failure:
-            return [(), row((" The run's state isn't known yet.", "muted")), ()]
+            return [*unknown_rows(self.snapshot, width), ()]
         if missing := self._missing():
             text = f"There is no fine-tuned model to export: {missing.title} comes first. "
             return [

@@ -124,6 +124,10 @@ class GenerateScreen(StepScreen):
 
     # Where it stands
 
+    def jobs_shown(self) -> Sequence[str]:
+        """The writing's log, or the try's: the later one."""
+        return (SDG, TRIAL)
+
     def _state(self) -> str:
         return self.snapshot.state(SDG) if self.snapshot else "waiting"
 
@@ -156,7 +160,7 @@ class GenerateScreen(StepScreen):
 
     # Keys
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """Write the questions, or go on to the review."""
         if self._job(TRIAL) or self._starting():
             self.wizard.say("Something is running already: it ends first, or x stops it.", "warn")
@@ -176,6 +180,9 @@ class GenerateScreen(StepScreen):
     async def _begin(self, stage: str) -> None:
         """Start a worker once it is agreed to and the key is there."""
         setup = self._setup
+        if setup is None and self.snapshot:
+            self.wizard.say("What would leave is still being read: one moment.", "warn")
+            return
         if setup is None or not setup.corpus:
             self.wizard.say("There are no documents yet: < goes back to choose some.", "warn")
             return

@@ -29,6 +29,7 @@ class MachineScreen(StepScreen):
     def __init__(self) -> None:
         super().__init__()
         self._report: GateReport | None = None
+        self._looked_for = ""
 
     def compose_work(self) -> Iterable[Widget]:
         """The checks, and what they mean."""
@@ -48,7 +49,7 @@ class MachineScreen(StepScreen):
         """Look at the machine, in a thread: drivers, docker and networks may take their time."""
         self._report = None
         self.refresh_work()
-        profile_id = self._profile_id()
+        profile_id = self._looked_for = self._profile_id()
         wizard = self.wizard
 
         def look() -> None:
@@ -56,6 +57,12 @@ class MachineScreen(StepScreen):
             wizard.call_from_thread(self._looked, report)
 
         self.run_worker(look, thread=True, group="machine", exclusive=True, exit_on_error=False)
+
+    def arrive(self) -> None:
+        """Another run may want another base model's files."""
+        super().arrive()
+        if self._report and self._profile_id() != self._looked_for:
+            self.action_recheck()
 
     def _looked(self, report: GateReport) -> None:
         self._report = report
@@ -72,7 +79,7 @@ class MachineScreen(StepScreen):
             return self.snapshot.rehearsal or bool(self._report and self._report.open)
         return bool(self._report and self._report.open) or self.wizard.rehearsing
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """To the corpus."""
         if not self._may_go_on():
             key = self.wizard.key_of("machine.rehearse")

@@ -82,6 +82,8 @@ class MetricsScreen(StepScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The table's keys work once there is one."""
+        if action == "page":
+            return bool(self._sets) and self._view != "table"
         if action in ("next_set", "measure", "misses", "export", "copy"):
             return bool(self._sets) and (action != "next_set" or len(self._sets) > 1)
         return super().check_action(action, parameters)
@@ -97,7 +99,10 @@ class MetricsScreen(StepScreen):
         if has:
             count = len(metric_rows(self._sets[self._set]))
             self.query_one("#metrics-rows", ListPane).show(count)
-            self.query_one("#misses-rows", ListPane).show(len(self._listed()))
+            listed = self.query_one("#misses-rows", ListPane)
+            listed.show(len(self._listed()))
+            # The passages need the room that a short list leaves.
+            listed.styles.max_height = max(listed.count, 1)
             self.query_one(
                 "#metrics-rows" if self._view == "table" else "#misses-rows", ListPane
             ).focus()
@@ -127,11 +132,11 @@ class MetricsScreen(StepScreen):
 
     # Keys
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """Measure, or go on to the export."""
-        if self.wizard.running("eval"):
-            return
-        if self._state() == "done":
+        if self.wizard.running("eval") or self.wizard.starting("eval"):
+            self.wizard.say("It is being measured; this window may be closed meanwhile.")
+        elif self._state() == "done":
             self.wizard.open_step("export")
         elif self._may_measure():
             self.wizard.start(["eval"])
@@ -159,6 +164,14 @@ class MetricsScreen(StepScreen):
         if self._view != "table" and self._misses is None:
             self._load_misses()
         self.refresh_work()
+
+    def action_page(self) -> None:
+        """The next page of the passages, the first one after the last."""
+        pane = self.query_one("#miss", Pane)
+        if pane.scroll_offset.y >= pane.max_scroll_y:
+            pane.scroll_home(animate=False)
+        else:
+            pane.page(1)
 
     def action_export(self) -> None:
         """Write the table beside the run's report."""
@@ -190,6 +203,7 @@ class MetricsScreen(StepScreen):
     def on_list_pane_moved(self, event: ListPane.Moved) -> None:
         """Another miss."""
         if event.pane.id == "misses-rows":
+            self.query_one("#miss", Pane).scroll_home(animate=False)
             self.query_one("#miss", Pane).update()
 
     def on_list_pane_chosen(self, event: ListPane.Chosen) -> None:
@@ -209,12 +223,13 @@ class MetricsScreen(StepScreen):
             except (Failure, OSError, ValueError, KeyError) as error:
                 self.app.call_from_thread(self.wizard.fail, as_failure(error))
                 return
-            self.app.call_from_thread(self._misses_loaded, folder, misses)
+            self.app.call_from_thread(self._misses_loaded, folder, name, misses)
 
         self.run_worker(load, thread=True, group="misses", exclusive=True, exit_on_error=False)
 
-    def _misses_loaded(self, folder: Path, misses: Misses) -> None:
-        if folder == self._folder:
+    def _misses_loaded(self, folder: Path, name: str, misses: Misses) -> None:
+        # A thread is not ended by the next one: it may come back after it.
+        if folder == self._folder and name == self._sets[self._set].name:
             self._misses = misses
             self.refresh_work()
 

@@ -24,7 +24,7 @@ SETTLE_SECONDS = 0.4
 """So long after the last key a moved threshold is written down."""
 
 
-_Said = Literal["accept", "reject", "skip", "clear"]
+_REASONS = {str(place): reason for place, reason in enumerate(REASON_KEYS, start=1)}
 
 
 class ReviewScreen(ReviewLists, ReviewEditing):
@@ -51,10 +51,10 @@ class ReviewScreen(ReviewLists, ReviewEditing):
 
     def on_key(self, event: Key) -> None:
         """A digit says why the last sample was rejected."""
-        place = int(event.key) - 1 if event.key.isdigit() else -1
-        if self._rejected and 0 <= place < len(REASON_KEYS):
+        reason = _REASONS.get(event.key)
+        if self._rejected and reason:
             event.stop()
-            sample, reason = self._rejected, REASON_KEYS[place]
+            sample = self._rejected
             self.unask()
             if self.do(Action("reject", (sample,), reason=reason)):
                 self.wizard.say(f"Rejected: {REASONS[reason]}.")
@@ -161,13 +161,15 @@ class ReviewScreen(ReviewLists, ReviewEditing):
         """Enter."""
         self.action_go_on()
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """On to training; too little reading is said, and no wall."""
         from tui.screens.dialogs import Question
 
         desk = self.desk
         if desk is None:
-            self.wizard.say("There are no samples yet: < goes back to Generate.", "warn")
+            reading = "The questions are being read: one moment."
+            none = "There are no samples yet: < goes back to Generate."
+            self.wizard.say(reading if self._loading else none, "warn")
             return
         if self.editing or not self.settle():
             return

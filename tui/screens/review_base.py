@@ -7,6 +7,7 @@ what the screen shows is what the log says.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import ClassVar
 
 from textual.containers import Container, Vertical
@@ -85,6 +86,8 @@ class ReviewBase(StepScreen):
         """Take the samples that are there now, and show them."""
         source = self._source()
         known = self.desk.source if self.desk else None
+        if self.editing:
+            return  # what is typed belongs to the samples as they are
         if source is None:
             self.desk = self._loading = None
         elif source not in (known, self._loading):
@@ -125,6 +128,9 @@ class ReviewBase(StepScreen):
     def _loaded(self, desk: ReviewDesk) -> None:
         if desk.source != self._loading:
             return
+        if self.editing:
+            self._loading = None  # taken up again once the form is closed
+            return
         before, self._loading, self._complaint = self.desk, None, ""
         here = self.here()
         self.settle()
@@ -141,7 +147,7 @@ class ReviewBase(StepScreen):
     def _look(self) -> None:
         """What came since: samples, and the decisions of other windows."""
         desk = self.desk
-        if desk is None or self.app.screen is not self:
+        if desk is None or self._loading or self.app.screen is not self:
             return
         try:
             followed, arrived = desk.follow(), 0 if desk.source.complete else desk.arrive()
@@ -299,9 +305,10 @@ class ReviewBase(StepScreen):
         self.settle()
 
     def on_unmount(self, event: Unmount) -> None:
-        """The window closes: the same."""
+        """The window closes: the same. Nobody sees a dialog any more."""
         if self.desk and self.desk.pending is not None:
-            self.desk.settle()
+            with suppress(Failure, OSError):
+                self.desk.settle()
 
     def arrive(self) -> None:
         """The list takes the keys."""

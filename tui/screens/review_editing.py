@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from textual.app import SuspendNotSupported
 from textual.containers import Vertical
@@ -20,8 +21,27 @@ class ReviewEditing(ReviewBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._left: dict[str, Edited] = {}
-        """What was typed and not saved, by sample, for as long as the window is open."""
+        self._left: dict[tuple[Path, str], Edited] = {}
+        """What was typed and not saved, by run and sample, for as long as the window is open."""
+
+    def unsaved(self) -> str:
+        """Edits that were typed and not saved."""
+        drafts = set(self._left)
+        drafts |= {self._draft(form.sample) for form in self.query(EditForm) if form.changed}
+        edits = "1 edit was" if len(drafts) == 1 else f"{len(drafts)} edits were"
+        return f"{edits} typed and not saved; e on the question shows it again." if drafts else ""
+
+    def refresh_work(self) -> None:
+        """Another run leaves the form, and keeps what was typed."""
+        run = self.snapshot.run if self.snapshot else None
+        if self.editing and self.desk and self.desk.source.run != run:
+            form = self.query_one(EditForm)
+            self._left[self._draft(form.sample)] = form.words
+            self._close_form()
+        super().refresh_work()
+
+    def _draft(self, sample: str) -> tuple[Path, str]:
+        return (self.desk.source.run.path if self.desk else Path(), sample)
 
     def action_edit(self) -> None:
         """Change the words in two fields."""
@@ -31,22 +51,28 @@ class ReviewEditing(ReviewBase):
             return
         self.editing = True
         self.add_class("-editing")
-        form = EditForm(view.sample.id, self._left.get(view.sample.id, view.words))
+        form = EditForm(view.sample.id, self._left.get(self._draft(view.sample.id), view.words))
         self.query_one("#review-right", Vertical).mount(form, before=0)
         self.refresh_frame()
         self.call_after_refresh(self.show)
 
     def on_edit_form_closed(self, event: EditForm.Closed) -> None:
         """Save what was typed, or keep it."""
-        desk = self.desk
-        if desk is None:
-            return
-        view = desk.view(event.sample)
-        if not event.save:
-            self._left[event.sample] = event.words
-            self._close_form()
-            kept = event.words != view.words
-            self.wizard.say("Left; what you typed is kept for the next e." if kept else "")
+        draft = self._draft(event.sample)
+        try:
+            view = self.desk.view(event.sample) if self.desk else None
+        except (Failure, OSError, KeyError) as error:
+            view = None
+            self.query_one(EditForm).refuse(as_failure(error).happened)
+        if not event.save or view is None:
+            kept = view is None or event.words != view.words
+            if kept:
+                self._left[draft] = event.words
+            else:
+                self._left.pop(draft, None)
+            if not event.save:
+                self._close_form()
+                self.wizard.say("Left; what you typed is kept for the next e." if kept else "")
             return
         try:
             # By the way of the editor's text: one place says what a question may be.
@@ -56,7 +82,7 @@ class ReviewEditing(ReviewBase):
             return
         if edited is not None and not self._save(view, edited):
             return
-        self._left.pop(event.sample, None)
+        self._left.pop(draft, None)
         self._close_form()
         if edited is None:
             self.wizard.say("Nothing was changed, and nothing decided.")
@@ -67,7 +93,7 @@ class ReviewEditing(ReviewBase):
         self.remove_class("-editing")
         self.samples.focus()
         self.refresh_frame()
-        self.call_after_refresh(self.show)
+        self.call_after_refresh(self.refresh_work)
 
     def _save(self, view: SampleView, edited: Edited) -> bool:
         """Write an edit down, and go on."""

@@ -50,6 +50,7 @@ class RunsScreen(Screen[None]):
         pane.show(len(rows), lambda index, _width: rows[index])
         pane.focus()
         self.query_one("#header", Pane).update()
+        self.query_one("#keys", Pane).update()
 
     def on_list_pane_chosen(self, event: ListPane.Chosen) -> None:
         """Open it."""
@@ -61,10 +62,11 @@ class RunsScreen(Screen[None]):
 
     def _title_rows(self, _width: int, _height: int) -> list[Row]:
         count = len(self._runs)
-        return [row(" ", ("embedsmith", "title"), f"  {count} runs in ", (str(home()), "muted"))]
+        many = f"  {count} run{'' if count == 1 else 's'} in "
+        return [row(" ", ("embedsmith", "title"), many, (str(home()), "muted"))]
 
     def _key_rows(self, width: int, _height: int) -> list[Row]:
-        entries = [("enter", "Open")]
+        entries = [("enter", "Open")] if self._runs else []
         last = [
             (self.wizard.key_of(key.id), key.label)
             for key in (*keys_of("runs"), *keys_of("everywhere"))

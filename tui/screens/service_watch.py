@@ -17,13 +17,12 @@ class ServiceWatch:
     """What was found of a run's services a moment ago.
 
     Attributes:
-        probes: every service by name; None before the first look.
         fault: why they couldn't be looked at; empty when they could.
         stopping: the name of the service that is being stopped; empty for none.
     """
 
     def __init__(self, screen: StepScreen, changed: Callable[[], None]) -> None:
-        self.probes: Mapping[str, Probe] | None = None
+        self._probes: Mapping[str, Probe] | None = None
         self.fault = ""
         self.stopping = ""
         self._screen, self._changed = screen, changed
@@ -31,10 +30,16 @@ class ServiceWatch:
         self._looking = False
 
     @property
+    def probes(self) -> Mapping[str, Probe] | None:
+        """Every service of the run that is shown; None before the first look at it."""
+        snapshot = self._screen.snapshot
+        return self._probes if snapshot and snapshot.run == self._run else None
+
+    @property
     def service(self) -> Probe | None:
         """The service that the recipe means, if it was started."""
         snapshot = self._screen.snapshot
-        if snapshot is None or snapshot.run != self._run or not self.probes:
+        if snapshot is None or not self.probes:
             return None
         return self.probes.get(service_name(snapshot.variant, snapshot.recipe))
 
@@ -63,7 +68,7 @@ class ServiceWatch:
         if snapshot is None or run != snapshot.run:
             return
         before = self._told() if run == self._run else None
-        self.probes, self.fault, self._run = probes, fault, run
+        self._probes, self.fault, self._run = probes, fault, run
         if before is None:
             answers = self.service is not None and self.service.answers
             changed = answers != (snapshot.state("deploy") == "done")

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import Resize, ScreenResume
+from textual.events import Key, Resize, ScreenResume
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker
 
 from pipeline.journal import Event
 from tui.glyphs import Glyphs
+from tui.keys import Key as KeyOfTable
 from tui.keys import bindings, keys_of
 from tui.rows import Row, Span, aligned, row, width_of
 from tui.steps import STEPS, WORDS, Step, StepName, StepState, find_step
@@ -100,6 +101,21 @@ class StepScreen(Screen[None]):
         """What enter does now, in a word or two; empty for nothing."""
         return ""
 
+    def action_go_on(self) -> None:
+        """What enter does, once what is shown is how things stand."""
+        self.wizard.when_settled(self, self.go_on)
+
+    def go_on(self) -> None:
+        """Do the step's work, or go to the next one; a refusal says why."""
+
+    def unsaved(self) -> str:
+        """What leaving the wizard would lose, as a sentence; empty for nothing."""
+        return ""
+
+    def jobs_shown(self) -> Sequence[str]:
+        """The jobs that this step's log is of."""
+        return self.step.stages
+
     def chain(self, stage: str) -> list[str]:
         """The stages that start again when one of this step's failed: it and what follows."""
         return list(self.step.stages[self.step.stages.index(stage) :])
@@ -124,6 +140,32 @@ class StepScreen(Screen[None]):
     def _stand(self) -> None:
         self.stands = True
         self.arrive()
+
+    def run_worker(self, work: Any, *args: Any, **options: Any) -> Worker[Any]:
+        """As Textual's, but what fails is said, and takes the window with it only if told to."""
+        return super().run_worker(work, *args, **{"exit_on_error": False, **options})
+
+    def on_key(self, event: Key) -> None:
+        """A key that does nothing now says so; on a screen that is too small none acts blindly."""
+        keymap = self.wizard.keymap()
+
+        def bound(scope: str) -> dict[str, KeyOfTable]:
+            entries = keys_of(scope)
+            return {name.strip(): key for key in entries for name in keymap[key.id].split(",")}
+
+        if self.has_class("-tiny") and event.key not in bound("everywhere"):
+            event.stop()
+            event.prevent_default()
+            return
+        key = bound(self.STEP).get(event.key)
+        if key and self.check_action(key.action, ()) is False:
+            self.wizard.say(
+                f"{self.wizard.key_of(key.id)} ({key.label}) has nothing to do here now."
+            )
+
+    def on_prompt_line_turned(self, event: PromptLine.Turned) -> None:
+        """The keys are the question's while it is asked."""
+        self.refresh_frame()
 
     async def ask(self, label: str, value: str = "", **options: Any) -> str | None:
         """Ask for a value at the foot of the screen, from a worker: see `PromptLine.ask`."""
@@ -219,6 +261,8 @@ class StepScreen(Screen[None]):
 
     def _key_rows(self, width: int, _height: int) -> list[Row]:
         """As many keys as fit: enter's own word first, the step's, then everywhere's."""
+        if self.query_one(PromptLine).asking:
+            return [footer_row(self.query_one(PromptLine).keys(), [], width)]
         first = [("enter", self.primary())] if self.primary() else []
         entries = [
             (self.wizard.key_of(key.id), key.label)

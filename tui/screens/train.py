@@ -32,6 +32,7 @@ from tui.watch import Job
 from tui.widgets.chart import score_rows
 from tui.widgets.pane import ListPane, Pane
 from tui.widgets.settings_list import SettingsList
+from tui.working import unknown_rows
 
 BEAT_SECONDS = 1.0
 """How often the charts of a running training are painted."""
@@ -166,7 +167,7 @@ class TrainScreen(TrainBase):
             return self._training.step > 0
         return super().check_action(action, parameters)
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """Start, go on where it stopped, or go to the step that is next."""
         phase = self._phase()
         if phase == "missing" and (missing := self._missing()):
@@ -175,6 +176,17 @@ class TrainScreen(TrainBase):
             self.wizard.open_step("metrics")
         elif phase == "before" and self._counts and self._counts.train:
             self.wizard.start(self._next_stages())
+        else:
+            self.wizard.say(self._why_not(phase), "warn")
+
+    def _why_not(self, phase: Phase) -> str:
+        """Why enter does nothing."""
+        if phase == "before" and self._counts:
+            return "No training question is kept: < goes back to the review, to keep some."
+        if phase in ("before", "unknown"):
+            failure = self.snapshot.failure if self.snapshot else None
+            return failure.happened if failure else "The run is being read: one moment."
+        return "It is at work; this window may be closed meanwhile."
 
     def action_edit(self) -> None:
         """Change the setting under the cursor; from the charts, first show the settings."""
@@ -264,7 +276,7 @@ class TrainScreen(TrainBase):
             text += f"enter goes there: {missing.about}."
             return [(), *(row((" " + line, "warn")) for line in wrap(text, width - 2))]
         if phase == "unknown" or self.snapshot is None:
-            return [(), row((" The run's state isn't known yet.", "muted"))]
+            return unknown_rows(self.snapshot, width)
         return self._done_rows(width) if phase == "done" else self._before_rows(width)
 
     def _done_rows(self, width: int) -> list[Row]:

@@ -11,7 +11,7 @@ from pipeline.usage import GpuUsage, read_usage
 from tui.kept_counts import KeptCounts, count_kept, counts_mark
 from tui.screens.step import StepScreen
 from tui.steps import Step, StepName, missing_step
-from tui.training import TrainingView, fold_training
+from tui.training import TrainingView
 from tui.watch import Job
 from tui.widgets.chart import LossChart
 
@@ -34,7 +34,6 @@ class TrainBase(StepScreen):
         self._view = ""  # settings or charts, as asked for; empty: what fits the phase
         self._phase_seen: Phase = "unknown"
         self._job: Job | None = None
-        self._taken = 0
         self._training = TrainingView()
         self._counts: KeptCounts | None = None
         self._counted: tuple[object, ...] = ()
@@ -97,13 +96,10 @@ class TrainBase(StepScreen):
     # What is read
 
     def _take(self) -> None:
-        """Fold in what the journal says that wasn't folded yet."""
+        """Take the training that the journal tells of; it grows with its job."""
         job = self.wizard.job("finetune")
         if job is not self._job:
-            self._job, self._taken, self._training = job, 0, TrainingView()
-        if job and self._taken < len(job.events):
-            fold_training(job.events[self._taken :], self._training)
-            self._taken = len(job.events)
+            self._job, self._training = job, (job and job.training) or TrainingView()
 
     def _count(self) -> None:
         """Count the kept questions, in a thread, where another count is to be expected."""
@@ -115,6 +111,8 @@ class TrainBase(StepScreen):
         mark = counts_mark(run, sdg.folder, threshold)
         if mark == self._counted:
             return
+        if mark[:1] != self._counted[:1]:
+            self._counts = None  # of other questions
         self._counted = mark
         wizard = self.wizard
 

@@ -42,13 +42,13 @@ class EditForm(Vertical):
     def __init__(self, sample: str, words: Edited) -> None:
         super().__init__(id="edit-form")
         self.sample = sample
-        self._words = words
+        self._first = words
         self._fault = ""
 
     def compose(self) -> ComposeResult:
         """What the keys do, the question, the answer."""
         yield Pane(self._head, id="edit-head")
-        for name, text in (("question", self._words.question), ("answer", self._words.answer)):
+        for name, text in (("question", self._first.question), ("answer", self._first.answer)):
             yield Pane(partial(_label, name), id=f"edit-label-{name}")
             area = TextArea(text, id=f"edit-{name}", highlight_cursor_line=False)
             area.cursor_blink = False
@@ -67,6 +67,11 @@ class EditForm(Vertical):
             self.query_one(f"#edit-{name}", TextArea).text for name in ("question", "answer")
         )
         return Edited(question, answer)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the fields hold something else than at first."""
+        return self.words != self._first
 
     def refuse(self, fault: str) -> None:
         """Say what is wrong; the form stays."""

@@ -10,7 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.events import Key, Paste
+from textual.message import Message
 from textual.suggester import Suggester
+from textual.widget import Widget
 from textual.widgets import Input, Label
 
 from pipeline.errors import Failure
@@ -56,8 +58,12 @@ class PromptLine(Horizontal):
         Binding("tab", "complete", "Complete", show=False, priority=True),
     ]
 
+    class Turned(Message):
+        """A question stands here, or none any more."""
+
     def __init__(self) -> None:
         super().__init__(id="prompt")
+        self._focused: Widget | None = None
         self._answer: asyncio.Future[str | None] | None = None
         self._check: Check | None = None
         self._look: Look | None = None
@@ -76,6 +82,12 @@ class PromptLine(Horizontal):
     def asking(self) -> bool:
         """Whether a question waits for its answer."""
         return self._answer is not None
+
+    def keys(self) -> list[tuple[str, str]]:
+        """The keys that work while something is asked, with their words."""
+        completes = self.query_one("#prompt-field", Input).suggester is not None
+        tab = [("tab", "Complete")] if completes else []
+        return [("enter", "Take it"), *tab, ("esc", "Leave it")]
 
     async def ask(
         self,
@@ -100,8 +112,10 @@ class PromptLine(Horizontal):
             joint: stands between lines that are pasted; empty takes the first line alone.
         """
         self._leave(None)
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._answer = answer
         field = self.query_one("#prompt-field", _Field)
-        focused = self.screen.focused
+        focused = self._focused = self._focused if self.display else self.screen.focused
         self.query_one("#prompt-label", Label).update(printable(label))
         self.query_one("#prompt-fault", Label).update("")
         field.password, field.suggester, field.value = secret, suggester, value
@@ -109,15 +123,18 @@ class PromptLine(Horizontal):
         self._check, self._look, field.joint = check, look, joint
         self.display = True
         field.focus()
-        self._answer = asyncio.get_running_loop().create_future()
+        self.post_message(self.Turned())
         try:
-            return await self._answer
+            return await answer
         finally:
-            self._answer = None
-            self.display = False
-            field.value = ""
-            if focused is not None and focused.is_attached:
-                focused.focus()
+            # Another question may stand here by now: then the line is its own.
+            if self._answer is answer:
+                self._answer = None
+                self.display = False
+                field.value = ""
+                if focused is not None and focused.is_attached:
+                    focused.focus()
+                self.post_message(self.Turned())
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take the value, or say beside it why not."""
@@ -135,12 +152,15 @@ class PromptLine(Horizontal):
 
     async def _checked(self, value: str, checking: Awaitable[None]) -> None:
         """Take the value when its check has ended well; more typing ends the wait."""
+        asked = self._answer
         try:
             await checking
         except (Failure, OSError, ValueError) as error:
-            self._say(_sentence(error))
+            if asked is self._answer:
+                self._say(_sentence(error))
         else:
-            self._leave(value)
+            if asked is self._answer:
+                self._leave(value)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """What was wrong is being mended."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.corpus.records import read_documents, read_imported, read_passages, read_report
 from pipeline.corpus.sdg_source import load_sdg, locate
 from pipeline.corpus.source import open_source
+from pipeline.errors import BadInput
 
 
 def load(path):
@@ -212,3 +213,99 @@ def test_located_chunks_are_the_text_but_for_blanks(chunks):
 
 def test_a_chunk_that_isnt_there_is_not_located():
     assert locate("some text", ["some", "else"]) == []
+
+
+def test_a_chunk_that_cannot_be_used_is_reported(sdg_record, write_jsonl_file):
+    row = sdg_record("a.txt", ["One.", "Two.", "Three."], [("q", [1])])
+    row["chunks"][1]["chunk_id"] = 1
+    row["chunks"][2]["text"] = {"not": "a text"}
+    loaded = load(write_jsonl_file([row]))
+    assert [(one.path, one.reason) for one in loaded.unused] == [
+        ("a.txt", "2 of its chunks have no text, or the id of another one")
+    ]
+    assert len(loaded.samples) == 1
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)
+
+
+@st.composite
+def _damaged(draw, value):
+    """A JSON value with something in it replaced, taken out or doubled."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 5)):
+        key = draw(st.sampled_from(sorted(value)))
+        if not draw(st.integers(0, 4)):
+            return {name: inner for name, inner in value.items() if name != key}
+        return {**value, key: draw(_damaged(value[key]))}
+    if isinstance(value, list) and value and draw(st.integers(0, 5)):
+        place = draw(st.integers(0, len(value) - 1))
+        if not draw(st.integers(0, 4)):
+            return [*value, value[place]]
+        return [*value[:place], draw(_damaged(value[place])), *value[place + 1 :]]
+    return draw(_JSON | st.just(json.dumps(value)))
+
+
+def _whole(name):
+    return {
+        "file_name": [name],
+        "text": f"{name} one. two. {name} three.",
+        "chunks": [
+            {"chunk_id": number, "text": text}
+            for number, text in enumerate((f"{name} one.", "two.", f"{name} three."), start=1)
+        ],
+        "deduplicated_qa_pairs": [
+            {"question": f"why {name}?", "answer": "so", "segment_ids": [1, 3]},
+            {"question": f"what {name}?", "answer": "this", "segment_ids": [2]},
+        ],
+        "qa_evaluations": {"evaluations": [{"overall": {"score": 8}}, {"overall": {"score": 3}}]},
+    }
+
+
+@given(st.data(), st.sampled_from(["jsonl", "json"]))
+def test_a_damaged_record_is_used_or_reported_and_stops_no_other(tmp_path_factory, data, form):
+    broken = _whole("b")
+    for _ in range(data.draw(st.integers(1, 4))):
+        broken = data.draw(_damaged(broken))
+    rows = [_whole("a"), broken, _whole("c")]
+    path = tmp_path_factory.getbasetemp() / f"damaged.{form}"
+    path.write_text(
+        json.dumps(rows) if form == "json" else "".join(json.dumps(row) + "\n" for row in rows)
+    )
+    loaded = load(path)
+    questions = {sample.question for sample in loaded.samples}
+    assert {"why a?", "what a?", "why c?", "what c?"} <= questions
+    own = [entry for entry in loaded.entries if entry.text.strip()[:2] not in ("a ", "c ")]
+    assert own or loaded.unused
+    pairs = broken.get("deduplicated_qa_pairs") if isinstance(broken, dict) else None
+    if (
+        isinstance(pairs, list)
+        and pairs
+        and not any("pairs are lost" in u.reason for u in loaded.unused)
+    ):
+        reported = sum("#pair " in one.path for one in loaded.unused)
+        assert len(loaded.samples) - 4 + reported == len(pairs)
+
+
+@given(st.binary(max_size=40), st.integers(0, 400), st.sampled_from(["jsonl", "json", "parquet"]))
+def test_damaged_bytes_crash_nothing(tmp_path_factory, noise, place, form):
+    path = tmp_path_factory.getbasetemp() / f"noise.{form}"
+    rows = [_whole("a"), _whole("b"), _whole("c")]
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content = bytearray(path.read_bytes())
+    place %= len(content)
+    content[place : place + len(noise)] = noise
+    path.write_bytes(content)
+    try:
+        source = open_source(str(path))
+    except BadInput:
+        return
+    if source.kind == "sdg":
+        loaded = load_sdg(source, lambda done: None)
+        assert loaded.entries or loaded.unused

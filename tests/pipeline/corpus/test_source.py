@@ -6,9 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipeline.corpus.globs import matcher
 from pipeline.corpus.source import open_source
 from pipeline.errors import BadInput
+from pipeline.recipe import CorpusSettings
 
 
 def names(source):
@@ -49,6 +53,84 @@ def test_a_file_name_that_is_no_utf8_doesnt_stop_the_others(write_folder):
     source = open_source(str(folder))
     assert names(source) == ["a.md", "b\ufffd.md"]
     source.digest()
+
+
+def left_out(source):
+    return [(row.path, row.status, row.reason) for row in source.left_out]
+
+
+def test_globs_choose_the_files_and_the_report_counts_the_others(write_folder):
+    files = {"a.md": "a", "b.MD": "b", "docs/c.md": "c", "docs/old/d.md": "d", "e.log": "e"}
+    folder = str(write_folder(files))
+    chosen = CorpusSettings(include=("*.md", "docs/"), exclude=("docs/**/old/*",))
+    source = open_source(folder, chosen)
+    assert names(source) == ["a.md", "docs/c.md"]
+    assert left_out(source) == [
+        ("(corpus.exclude)", "skipped", "1 file excluded by corpus.exclude: docs/old/d.md"),
+        ("(corpus.include)", "skipped", "2 files not included by corpus.include: b.MD, e.log"),
+    ]
+
+
+def test_excluded_files_are_no_part_of_the_digest_and_one_line_of_the_report(write_folder):
+    folder = write_folder({"a.md": "a", **{f"x{number}.log": "" for number in range(9)}})
+    chosen = CorpusSettings(exclude=("*.log",))
+    source = open_source(str(folder), chosen)
+    assert left_out(source)[0][2] == (
+        "9 files excluded by corpus.exclude: x0.log, x1.log, x2.log and 6 more"
+    )
+    (folder / "new.log").write_text("new")
+    assert open_source(str(folder), chosen).digest() == source.digest()
+    assert open_source(str(folder)).digest() != source.digest()
+
+
+def test_an_excluded_name_of_a_file_leaves_its_other_name(write_folder):
+    folder = write_folder({"a.log": "text"})
+    os.link(folder / "a.log", folder / "b.md")
+    assert names(open_source(str(folder), CorpusSettings(exclude=("*.log",)))) == ["b.md"]
+
+
+def test_globs_that_leave_nothing_are_bad_input(write_folder):
+    with pytest.raises(BadInput, match=r"corpus.include: a.md"):
+        open_source(str(write_folder({"a.md": "a"})), CorpusSettings(include=("*.txt",)))
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        ("*.md", "a/b.md", True),
+        ("*.md", "a/b.MD", False),
+        ("docs/*.md", "docs/a/b.md", False),
+        ("docs/**/*.md", "docs/a/c/b.md", True),
+        ("docs/**/*.md", "docs/b.md", True),
+        ("**/x.txt", "x.txt", True),
+        ("drafts/", "a/drafts/x.md", True),
+        ("drafts", "a/drafts/x/y.md", True),
+        ("a/**", "a/b/c", True),
+        ("[!a]?.md", "bb.md", True),
+        ("[!a]?.md", "ab.md", False),
+        ("[z-a].md", "[z-a].md", True),
+        ("[", "[", True),
+        ("/a.md", "a.md", True),
+        ("caf\u00e9.md", "cafe\u0301.md", True),
+        ("a.md", "axmd", False),
+    ],
+)
+def test_a_glob_means_what_its_user_expects(glob, path, matches):
+    assert matcher([glob])(path) is matches
+
+
+@given(st.text("ab*?[]!-/.\\^&~|", max_size=8), st.text("ab/.", max_size=8))
+def test_every_glob_is_one(glob, path):
+    matcher([glob])(path)
+
+
+def test_a_large_file_that_nobody_reads_counts_by_its_size(write_folder):
+    folder = write_folder({"a.md": "a", "large.md": b"x" * 1_000_001})
+    small = CorpusSettings(file_megabytes_max=1)
+    before = open_source(str(folder), small).digest()
+    (folder / "large.md").write_bytes(b"y" * 1_000_001)
+    assert open_source(str(folder), small).digest() == before
+    assert open_source(str(folder)).digest() != before
 
 
 @pytest.mark.parametrize("missing", ["", "/nonexistent/corpus"])
@@ -115,15 +197,19 @@ def test_mixed_sdg_formats_and_empty_manifests_are_refused(write_folder, sdg_rec
     manifest = write_folder({"generation_result.json": '{"output_path": "gone.jsonl"}'}, "empty")
     with pytest.raises(BadInput, match="no such file"):
         open_source(str(manifest))
-    other = write_folder({"a.jsonl": '{"text": "no record"}'}, "other")
+    named = write_folder(
+        {"generation_result.json": '{"output_path": "a.jsonl"}', "a.jsonl": '{"text": "none"}'},
+        "named",
+    )
     with pytest.raises(BadInput, match="no SDG records"):
-        open_source(str(other / "a.jsonl"))
+        open_source(str(named / "generation_result.json"))
 
 
 def test_opening_a_source_imports_nothing_heavy():
     script = (
         "import sys; from pipeline.corpus.source import open_source; open_source('pydoc').digest();"
-        "heavy = {'torch', 'tokenizers', 'pyarrow', 'numpy', 'markdown_it'} & set(sys.modules);"
+        "heavy = {'torch', 'tokenizers', 'pyarrow', 'numpy', 'datasets', 'markdown_it'};"
+        "heavy &= set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

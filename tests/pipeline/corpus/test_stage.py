@@ -48,7 +48,7 @@ def test_a_folder_becomes_documents_passages_and_a_report(workshop, write_folder
     report = {entry.path: entry for entry in read_report(result)}
     assert list(report) == sorted(report)
     assert report["page03.md"].reason == "the same text as copy.md"
-    assert report["scan.pdf"].reason == "PDF is not read yet"
+    assert report["scan.pdf"].reason == "a damaged PDF: it cannot be opened"
     assert report["short.txt"].reason == "9 characters; corpus.document_characters_min is 50"
     assert report["old.txt"].status == "used"
     assert "Windows-1252" in report["old.txt"].reason

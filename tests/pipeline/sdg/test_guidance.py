@@ -28,15 +28,10 @@ def asked(text="text number 1"):
     ]
 
 
-def test_without_guidance_the_call_is_the_one_that_was_paid_before_there_was_any():
+def test_without_guidance_the_call_is_the_one_that_is_paid_already():
     messages = generate_messages(asked(), guidance_of(SdgSettings()))
     call = Call("generate", "m", messages, 0.6, 0.95, 4096, generate_schema(2, 2))
     assert call.key == "f3b3bf3b97f56bb8990840377ea4c600f68eb629b818182c4e9650c966b1de5c"
-
-
-def test_without_guidance_a_passage_about_guidance_is_sent_as_it_is():
-    user = generate_messages(asked("a <guidance> tag"))[1]["content"]
-    assert "a <guidance> tag" in user
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.recipe import SdgSettings
 from pipeline.sdg.offline import CRITERIA, SCORE_WITHOUT_PROSE, OfflineWriter
 from pipeline.sdg.plan import plan
-from pipeline.sdg.queries import WORDS_MAX, question, words
+from pipeline.sdg.queries import WORDS_MAX, question, symptom, words
 from pipeline.sdg.words import copied_run
 from pipeline.sdg.writer import Draft, Lost
 
@@ -37,7 +37,10 @@ def test_queries_are_diverse_and_seldom_copies(library):
     drafts = drafts_of(library)
     texts = {passage.id: passage.text for passage in library[1]}
     assert len({draft.question for draft in drafts}) >= 0.97 * len(drafts)
-    assert {draft.kind for draft in drafts} == {"question", "keyword", "heading"}
+    assert {draft.kind for draft in drafts} >= {"question", "keyword", "heading"}
+    assert {draft.style for draft in drafts} == set(SdgSettings().styles)
+    assert {draft.language for draft in drafts} == {"en"}
+    assert {draft.judge for draft in drafts} == {""}
     runs = [max(copied_run(d.question, texts[p]) for p in d.passages) for d in drafts]
     assert sum(run <= 5 for run in runs) >= 0.9 * len(runs)
     lengths = [len(words(draft.question)) for draft in drafts]
@@ -94,6 +97,16 @@ def test_rules_turn_sentences_into_questions_or_leave_them():
     for sentence, expected in asked.items():
         assert question(sentence, ["Queue.put"]) == expected
     assert question("See the notes below for details.", ["Queue.put"]) is None
+
+
+def test_rules_turn_failures_into_symptoms_or_leave_them():
+    assert symptom("Raises QueueFull if no slot is free.", ["Queue.put"]) == (
+        "why do I get QueueFull in Queue.put"
+    )
+    assert symptom("If the file is missing, nothing happens.", []) == (
+        "problem when the file is missing"
+    )
+    assert symptom("Compile a list of patterns into one object.", []) is None
 
 
 def test_eight_hundred_passages_take_less_than_six_seconds(library):

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -104,13 +104,24 @@ def read_json(path: Path) -> Any:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Replace `path` by one canonical JSON object a line; returns the number of lines."""
     count = 0
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+    with writing_jsonl(path) as write:
         for row in rows:
-            stream.write(canonical_json(row) + "\n")
+            write(row)
             count += 1
+    return count
+
+
+@contextmanager
+def writing_jsonl(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield what writes one row; `path` is replaced by all of them when the block ends well."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+
+        def write(row: Mapping[str, Any]) -> None:
+            stream.write(canonical_json(row) + "\n")
+
+        yield write
         stream.flush()
         os.fsync(stream.fileno())
-    return count
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

@@ -154,12 +154,14 @@ def question_lines(setup: Setup, settings: SdgSettings) -> list[str]:
     side = "a server on this machine" if what.loopback else "outside of this machine"
     return [
         f"To {what.host}, {side}: {_amount(what)}.",
+        *([f"Along: {', '.join(what.along)}."] if what.along else ()),
+        f"Documents: digest {what.digest}",
         f"Address: {what.base_url}",
         f"Writer: {settings.model}",
         f"Judge: {settings.judge_model or settings.model}",
         "",
-        "Your yes is written into the run folder with these numbers. It covers tries and "
-        "repetitions at this host until the corpus grows.",
+        "Your yes is written into the run folder with the documents it is about. It covers tries "
+        "and repetitions at this address until a document comes or changes.",
     ]
 
 

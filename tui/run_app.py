@@ -12,6 +12,7 @@ from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
 from pipeline.run import Run
 from tui.jobs import Jobs, Start
+from tui.off_loop import off_loop
 from tui.opening import Opening
 from tui.progress import duration
 from tui.rows import Tone
@@ -153,7 +154,7 @@ class RunApp(TerminalApp):
     # Reading where it stands
 
     def read_run(self, *, go: bool = False) -> None:
-        """Read where the run stands, in a thread; with `go`, open the step that is next.
+        """Read where the run stands, off the loop; with `go`, open the step that is next.
 
         One reading at a time: a later one never comes back before an earlier one, and what is
         asked for meanwhile is read once more afterwards.
@@ -165,26 +166,32 @@ class RunApp(TerminalApp):
         if self._reading is not None:
             self._read_again = True
             return
-        reading = self._reading = object()
+        self._reading = object()
+        self.run_worker(self._read(self._reading, run, variant), group="run", exit_on_error=False)
 
-        def read() -> None:
-            # Before the reading: what changes during it is seen by the next look.
-            seen = marks(run, variant)
-            try:
-                snapshot = read_snapshot(run, variant)
-            except (Failure, OSError, ValueError) as error:
-                self.call_from_thread(self._not_read, reading, seen, as_failure(error))
-                return
-            self.call_from_thread(self._run_read, reading, seen, snapshot)
+    async def _read(self, reading: object, run: Run, variant: str) -> None:
+        # Before the reading: what changes during it is seen by the next look.
+        seen = marks(run, variant)
+        read: Snapshot | Failure
+        try:
+            read = await off_loop(lambda _stopped: read_snapshot(run, variant))
+        except (Failure, OSError, ValueError) as error:
+            read = as_failure(error)
+        finally:
+            # Another run may have been opened meanwhile, or the app is leaving.
+            wanted = reading is self._reading and bool(self.screen_stack)
+            self._reading = None if wanted else self._reading
+        if not wanted:
+            return
+        self._marks = seen
+        if isinstance(read, Failure):
+            self._not_read(read)
+        else:
+            self._run_read(read)
 
-        self.run_worker(read, thread=True, group="run", exit_on_error=False)
-
-    def _run_read(self, reading: object, seen: Marks, snapshot: Snapshot) -> None:
-        if reading is not self._reading or not self.screen_stack:
-            return  # another run was opened meanwhile, or the app is leaving
-        self._reading = None
+    def _run_read(self, snapshot: Snapshot) -> None:
         first, go = self.snapshot is None, self._going
-        self.snapshot, self._marks, self._going = snapshot, seen, False
+        self.snapshot, self._going = snapshot, False
         if go:
             self.arrived(snapshot.failure)
         elif first and snapshot.failure:
@@ -194,10 +201,8 @@ class RunApp(TerminalApp):
         self._read_on()
         self.tick()
 
-    def _not_read(self, reading: object, seen: Marks, failure: Failure) -> None:
-        if reading is not self._reading or not self.screen_stack:
-            return
-        self._reading, self._marks, self._going = None, seen, False
+    def _not_read(self, failure: Failure) -> None:
+        self._going = False
         if self.snapshot is None:
             self._read_again = False
             self.run_unreadable(failure)

@@ -14,7 +14,8 @@ from pipeline.profiles import Profile, base_recipe
 from pipeline.recipe import Overrides, Recipe, apply
 from pipeline.run import Run, check_name, create_run, home, list_runs, slug
 from tui.commands.machine import require_machine
-from tui.disk import Stopped, count_files
+from tui.disk import count_files
+from tui.off_loop import Stopped
 
 Means = Callable[[Run, Recipe], bool]
 """Whether a run over the same source is the one that is meant."""

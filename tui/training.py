@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any, NamedTuple
@@ -215,19 +215,6 @@ class TrainingView:
         self._low, self._high = min(known, default=math.inf), max(known, default=-math.inf)
         self.rewinds += 1
         self._step_time = None
-
-
-def fold_training(events: Iterable[Event], view: TrainingView | None = None) -> TrainingView:
-    """The training that a journal tells of.
-
-    Args:
-        events: in their order.
-        view: what earlier events came to; it is changed.
-    """
-    view = view or TrainingView()
-    for event in events:
-        view.take(event)
-    return view
 
 
 def smoothed_over(total: int) -> int:

@@ -10,12 +10,14 @@ from typing import Any
 from pipeline.corpus.entries import Entry
 from pipeline.corpus.folds import LARGE_GROUP, split_groups
 from pipeline.corpus.records import (
+    FINDINGS,
     REPORT,
     ROLES,
     Document,
     FileReport,
+    Finding,
     ImportedSample,
-    Passage,
+    count_findings,
 )
 from pipeline.corpus.source import Kind
 from pipeline.corpus.text import one_line
@@ -33,7 +35,9 @@ class Corpus:
 
     Attributes:
         documents: sorted by path.
-        passages: document by document, in reading order.
+        cut: how many passages each document has, by its id.
+        long: passages longer than encoders read; only supplied ones can be.
+        findings: suspected secrets and personal data.
         report: one entry a file, sorted by path.
         samples: questions that came along, of this corpus.
         warnings: sentences for a person.
@@ -41,7 +45,9 @@ class Corpus:
     """
 
     documents: tuple[Document, ...]
-    passages: tuple[Passage, ...]
+    cut: Mapping[str, int]
+    long: int
+    findings: tuple[Finding, ...]
     report: tuple[FileReport, ...]
     samples: tuple[ImportedSample, ...]
     warnings: tuple[str, ...]
@@ -55,19 +61,27 @@ class Corpus:
 
 def summary_of(corpus: Corpus) -> dict[str, Any]:
     """The corpus in numbers and warnings, for screens and reports."""
+    found = count_findings(corpus.findings)
     statuses = Tally(entry.status for entry in corpus.report)
     documents = Tally(document.role for document in corpus.documents)
-    passages = Tally(passage.role for passage in corpus.passages)
+    passages: Tally[str] = Tally()
+    for document in corpus.documents:
+        passages[document.role] += corpus.cut[document.id]
     return {
         "source": corpus.kind,
         "documents": len(corpus.documents),
-        "passages": len(corpus.passages),
+        "passages": passages.total(),
         "skipped": statuses["skipped"],
         "duplicates": statuses["duplicate"],
         "groups": len({document.group for document in corpus.documents}),
         "roles": {role: documents[role] for role in ROLES},
         "passage_roles": {role: passages[role] for role in ROLES},
         "imported_samples": len(corpus.samples),
+        "findings": {
+            "secrets": found.secrets,
+            "personal": found.personal,
+            "documents with findings": found.documents,
+        },
         "warnings": list(corpus.warnings),
     }
 
@@ -75,13 +89,12 @@ def summary_of(corpus: Corpus) -> dict[str, Any]:
 def used_reports(
     entries: Sequence[Entry],
     documents: Sequence[Document],
-    passages: Sequence[Passage],
+    cut: Mapping[str, int],
     groups: Mapping[str, Sequence[str]],
     *,
     dealt: bool,
 ) -> list[FileReport]:
     """Reports of the documents that are used."""
-    cut = Tally(passage.document for passage in passages)
     parts = {document.id: document.fold if dealt else document.role for document in documents}
     split = split_groups(groups, parts)
     reports: list[FileReport] = []
@@ -115,8 +128,8 @@ def warnings_of(corpus: Corpus, lost: int, settings: CorpusSettings) -> list[str
     # What the pilot slice leaves out is a document all the same.
     skipped = sum(entry.status == "skipped" and not entry.document for entry in corpus.report)
     split = sum("this one stays in" in entry.reason for entry in corpus.report)
-    long = sum(passage.tokens > settings.passage_tokens_max for passage in corpus.passages)
     largest = max(groups.values())
+    sensitive = count_findings(corpus.findings)
     found: list[tuple[bool, str]] = [
         (
             documents < FEW_DOCUMENTS,
@@ -142,9 +155,14 @@ def warnings_of(corpus: Corpus, lost: int, settings: CorpusSettings) -> list[str
             "names them.",
         ),
         (
-            long > 0,
-            f"{long} supplied passages are longer than {settings.passage_tokens_max} tokens; "
-            "they stay whole, and encoders cut them.",
+            corpus.long > 0,
+            f"{corpus.long} supplied passages are longer than {settings.passage_tokens_max} "
+            "tokens; they stay whole, and encoders cut them.",
+        ),
+        (
+            sensitive.documents > 0,
+            f"{sensitive.documents} documents seem to hold {sensitive.secrets} secrets and "
+            f"{sensitive.personal} pieces of personal data; {FINDINGS} says where.",
         ),
         (lost > 0, f"{lost} imported questions lost their evidence and were left out."),
     ]

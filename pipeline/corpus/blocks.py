@@ -26,6 +26,8 @@ _KINDS: dict[str, BlockKind] = {
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS = re.compile(r"[`*]+|~~")
 _TITLE_MAX = 200
+_PIPE_RULE = re.compile(r"[ \t|:]*-[ \t|:-]*")
+_RST_RULE = re.compile(r"[ \t]*(?:\+(?:=+\+)+|=+(?: +=+)+)[ \t]*")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ def markdown_blocks(text: str) -> list[Block]:
 def text_blocks(text: str) -> list[Block]:
     """The paragraphs of a plain text: what blank lines part."""
     return list(_paragraphs(text, 0, len(text)))
+
+
+def table_header(table: str) -> str:
+    """The header rows of a table's text with the rule below them; empty where it has none.
+
+    Markdown: two lines. reStructuredText: up to the rule of `=`, which is a simple table's second.
+    """
+    lines = table.split("\n")
+    if len(lines) > 1 and _PIPE_RULE.fullmatch(lines[1]):
+        return "\n".join(lines[:2])
+    rules = [at for at, line in enumerate(lines) if _RST_RULE.fullmatch(line)]
+    grid = lines[0].lstrip().startswith("+")
+    last = rules[0] if grid and rules else rules[1] if len(rules) > 2 else 0
+    return "\n".join(lines[: last + 1]) if last else ""
 
 
 def first_heading(blocks: Iterable[Block]) -> str:

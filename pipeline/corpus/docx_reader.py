@@ -12,7 +12,7 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from lzma import LZMAError
@@ -31,6 +31,7 @@ _MAIN = "word/document.xml"
 _LEFT_OUT = frozenset(
     {"del", "moveFrom", "Fallback", "instrText", "delText", "pPr", "rPr", "sectPr"}
 )
+_HANGING = frozenset({"txbxContent", "footnoteReference", "endnoteReference"})
 _BREAKS = {"br": "\n", "cr": "\n", "tab": "\t", "noBreakHyphen": "-", "ptab": "\t"}
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -133,7 +134,10 @@ def _tree(part: bytes) -> Element:
     """A part's XML. Documents have no DTD; one that has is an attack or broken."""
     if b"<!DOCTYPE" in part[:4096]:
         raise ParseError("a document type")
-    return fromstring(part)
+    try:
+        return fromstring(part)
+    except (LookupError, ValueError) as error:
+        raise ParseError("an unknown encoding") from error
 
 
 def _title(core: Element | None) -> str:
@@ -146,7 +150,7 @@ class _Document:
     body: Element
     styles: Styles
     numbering: Numbering
-    notes: Mapping[tuple[str, str], Element] = field(default_factory=dict)
+    notes: dict[tuple[str, str], Element] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trees: Mapping[str, Element]) -> _Document:
@@ -183,25 +187,27 @@ class _Document:
             if kind in _LEFT_OUT:
                 continue
             if kind == "p":
-                yield from self._line(element)
-                pending += reversed(list(self._below(element)))
+                text, below = _inside(element)
+                yield from self._line(element, normalise(text))
+                pending += reversed(self._hanging(below))
             elif kind == "tbl" and (rows := _data_rows(element)):
                 yield _Line("table", markdown.pipe_table(spread(rows, _headers(element))))
-                pending += reversed(list(self._below(element)))
+                pending += reversed(self._hanging(_inside(element)[1]))
             else:
                 pending += reversed(element)
 
-    def _below(self, outer: Element) -> Iterator[Element]:
-        """What hangs on a paragraph or table: text boxes, and the notes that it refers to."""
-        for element in _walk(outer, boxes=True):
-            if local(element) == "txbxContent":
-                yield element
-            elif note := self.notes.get((local(element), attribute(element, "id"))):
-                yield note
+    def _hanging(self, found: Iterable[Element]) -> list[Element]:
+        """Text boxes, and each note once: one may refer to itself."""
+        boxes_and_notes = (
+            element
+            if local(element) == "txbxContent"
+            else self.notes.pop((local(element), attribute(element, "id")), None)
+            for element in found
+        )
+        return [element for element in boxes_and_notes if element is not None]
 
-    def _line(self, paragraph: Element) -> Iterator[_Line]:
+    def _line(self, paragraph: Element, text: str) -> Iterator[_Line]:
         style = self.styles.of_paragraph(paragraph)
-        text = normalise(_text(paragraph))
         if not text.strip() and not style.code:
             return
         if style.contents:
@@ -216,37 +222,26 @@ class _Document:
             yield _Line("paragraph", text)
 
 
-def _walk(element: Element, *, boxes: bool) -> Iterator[Element]:
-    """The elements inside of one, in order, without what is left out.
-
-    Args:
-        element: a paragraph or cell.
-        boxes: text boxes are given, and not entered; else they are passed over.
-    """
+def _inside(element: Element) -> tuple[str, list[Element]]:
+    """The text of a paragraph, and what hangs on it: text boxes and references to notes."""
+    pieces: list[str] = []
+    below: list[Element] = []
     pending = list(reversed(element))
     while pending:
         inner = pending.pop()
         kind = local(inner)
         if kind in _LEFT_OUT:
             continue
-        if kind == "txbxContent":
-            if boxes:
-                yield inner
-            continue
-        yield inner
-        pending += reversed(inner)
-
-
-def _text(element: Element) -> str:
-    pieces: list[str] = []
-    for inner in _walk(element, boxes=False):
-        kind = local(inner)
-        if kind == "t":
+        if kind in _HANGING:
+            below.append(inner)
+        elif kind == "t":
             pieces.append(inner.text or "")
         elif kind in _BREAKS:
             whole = kind == "br" and attribute(inner, "type") in ("page", "column")
             pieces.append(" " if whole else _BREAKS[kind])
-    return "".join(pieces)
+        else:
+            pending += reversed(inner)
+    return "".join(pieces), below
 
 
 _ITEM_DEPTH_MAX = 8
@@ -333,7 +328,7 @@ def _has_table(cells: list[Element]) -> bool:
 
 
 def _cell_text(cell: Element) -> str:
-    return " ".join(normalise(_text(line)) for line in _inner(cell, "p"))
+    return " ".join(normalise(_inside(line)[0]) for line in _inner(cell, "p"))
 
 
 def _number(properties: Element | None, name: str) -> int:

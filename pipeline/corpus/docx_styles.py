@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from xml.etree.ElementTree import Element
 
 _HEADING = re.compile(r"heading ([1-9])\b", re.IGNORECASE)
@@ -17,7 +18,12 @@ _CHAIN_MAX = 20
 
 def local(element: Element) -> str:
     """An element's name without its namespace: strict and transitional documents differ in it."""
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    return _without_namespace(element.tag) if isinstance(element.tag, str) else ""
+
+
+@lru_cache(maxsize=1024)
+def _without_namespace(name: str) -> str:
+    return name.rpartition("}")[2]
 
 
 def child(element: Element | None, name: str) -> Element | None:
@@ -32,7 +38,7 @@ def child(element: Element | None, name: str) -> Element | None:
 def attribute(element: Element, name: str) -> str:
     """An attribute in whatever namespace, or empty."""
     for key, value in element.items():
-        if key.rpartition("}")[2] == name:
+        if _without_namespace(key) == name:
             return value
     return ""
 

@@ -19,6 +19,8 @@ Shingles = NDArray[np.uint64]
 _WORD = re.compile(r"\w+")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
+_RANGES = 16
+"""Parts of the hashes that are counted one after another: bounds memory, changes no result."""
 
 
 class Union:
@@ -119,26 +121,58 @@ def _join_contained(
 
 
 class _Index:
-    """Which documents hold a shingle: the documents of each shingle, one after another."""
+    """Which documents hold a shingle, of those that more than one holds.
+
+    Most shingles stand in one document alone: they can match no other, and aren't kept.
+    """
 
     def __init__(self, shingles: Sequence[Shingles]) -> None:
-        sizes = [len(one) for one in shingles]
-        every = np.concatenate(shingles) if shingles else np.empty(0, np.uint64)
-        _, numbers, counts = np.unique(every, return_inverse=True, return_counts=True)
+        self._shingles = shingles
+        self._shared, self._counts = _shared(shingles)
+        numbers = [self._numbers(one) for one in shingles]
+        sizes = [len(one) for one in numbers]
+        every = np.concatenate(numbers) if numbers else np.empty(0, np.uint32)
         owners = np.repeat(np.arange(len(shingles), dtype=np.uint32), sizes)
-        self._owners = owners[np.argsort(numbers, kind="stable")]
-        self._numbers = np.split(numbers, np.cumsum(sizes)[:-1])
-        self._counts = counts
-        self._starts = np.cumsum(counts) - counts
+        self._owners = owners[np.argsort(every, kind="stable")]
+        self._starts = np.cumsum(self._counts) - self._counts
 
     def holders_of_rarest(self, position: int, rarest: int) -> NDArray[np.uint32]:
         """Documents that hold one of the rarest shingles of a document, with repetitions."""
-        own = self._numbers[position]
-        counts = self._counts[own]
-        chosen = own[np.argsort(counts, kind="stable")[:rarest]]
-        shared = chosen[self._counts[chosen] > 1]
+        own = self._shingles[position]
+        numbers = self._numbers(own)
+        # What this document alone holds is rarest of all.
+        left = rarest - (len(own) - len(numbers))
+        if left <= 0:
+            return np.empty(0, np.uint32)
+        chosen = numbers[np.argsort(self._counts[numbers], kind="stable")[:left]]
         slices = [
             self._owners[start : start + size]
-            for start, size in zip(self._starts[shared], self._counts[shared], strict=True)
+            for start, size in zip(self._starts[chosen], self._counts[chosen], strict=True)
         ]
         return np.concatenate(slices) if slices else np.empty(0, np.uint32)
+
+    def _numbers(self, own: Shingles) -> NDArray[np.uint32]:
+        """Places of a document's shared shingles among all shared ones."""
+        if not len(self._shared):
+            return np.empty(0, np.uint32)
+        places = np.searchsorted(self._shared, own)
+        np.minimum(places, len(self._shared) - 1, out=places)
+        return places[self._shared[places] == own].astype(np.uint32)
+
+
+def _shared(shingles: Sequence[Shingles]) -> tuple[Shingles, NDArray[np.uint32]]:
+    """The shingles of more than one document, sorted, and in how many they stand.
+
+    Hashes are taken range by range, so that no more than one range is sorted at a time.
+    """
+    inner = np.arange(1, _RANGES, dtype=np.uint64) * np.uint64(2**64 // _RANGES)
+    borders = [[0, *np.searchsorted(one, inner).tolist(), len(one)] for one in shingles]
+    found, counts = [np.empty(0, np.uint64)], [np.empty(0, np.uint32)]
+    for number in range(_RANGES if shingles else 0):
+        every = np.concatenate(
+            [one[at[number] : at[number + 1]] for one, at in zip(shingles, borders, strict=True)]
+        )
+        values, times = np.unique(every, return_counts=True)
+        found.append(values[times > 1])
+        counts.append(times[times > 1].astype(np.uint32))
+    return np.concatenate(found), np.concatenate(counts)

@@ -14,77 +14,19 @@ from pipeline.corpus.reading import Reading, Skipped
 from pipeline.corpus.spans import Cell, spread
 from pipeline.corpus.text import normalise, one_line
 
-_DROPPED = frozenset(
-    [
-        "script",
-        "style",
-        "template",
-        "noscript",
-        "nav",
-        "head",
-        "svg",
-        "iframe",
-        "object",
-        "embed",
-        "canvas",
-        "audio",
-        "video",
-        "map",
-        "button",
-        "select",
-        "textarea",
-        "input",
-        "datalist",
-        "dialog",
-        "-comment",
-        "!doctype",
-    ]
-)
+_DROPPED = frozenset({
+    "script", "style", "template", "noscript", "nav", "head", "svg", "iframe", "object",
+    "embed", "canvas", "audio", "video", "map", "button", "select", "textarea", "input",
+    "datalist", "dialog", "-comment", "!doctype",
+})  # fmt: skip
 _DROPPED_ROLES = frozenset({"navigation", "search"})
 _DROPPED_CLASSES = frozenset({"headerlink", "linenos", "lineno", "sr-only", "visually-hidden"})
-_BLOCKS = frozenset(
-    [
-        "html",
-        "body",
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "center",
-        "dd",
-        "details",
-        "dir",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "frameset",
-        "header",
-        "hgroup",
-        "hr",
-        "legend",
-        "li",
-        "main",
-        "menu",
-        "noframes",
-        "ol",
-        "p",
-        "section",
-        "summary",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "ul",
-        "caption",
-    ]
-)
+_BLOCKS = frozenset({
+    "html", "body", "address", "article", "aside", "blockquote", "center", "dd", "details",
+    "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "frameset",
+    "header", "hgroup", "hr", "legend", "li", "main", "menu", "noframes", "ol", "p", "section",
+    "summary", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "caption",
+})  # fmt: skip
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _RAW = frozenset({"pre", "xmp", "listing", "plaintext"})
 _LISTS = frozenset({"ul", "ol", "menu", "dir"})

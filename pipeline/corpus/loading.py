@@ -104,7 +104,7 @@ def _read_file(file: SourceFile, settings: CorpusSettings) -> Reading | Skipped:
     try:
         size = file.path.stat().st_size
         if size > most * 1_000_000:
-            return Skipped(f"{size / 1e6:.1f} MB; corpus.file_megabytes_max is {most}")
+            return Skipped(f"larger than {most} MB (corpus.file_megabytes_max)")
         content = file.path.read_bytes()
     except OSError as error:
         return Skipped(f"it cannot be read: {error.strerror or error}")

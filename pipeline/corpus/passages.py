@@ -7,11 +7,13 @@ character of the document lies in exactly one.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from pipeline.corpus.blocks import Block
-from pipeline.corpus.splitting import split_block, split_exactly
+from pipeline.corpus.blocks import Block, table_header
+from pipeline.corpus.splitting import Span, split_block, split_exactly
 from pipeline.corpus.tokens import Counter
 from pipeline.files import digest_value
 from pipeline.recipe import CorpusSettings
@@ -29,12 +31,14 @@ class Slice:
         end: one past the last character.
         headings: the headings that it stands under, outermost first.
         tokens: its length.
+        table_header: the header rows of the table that it continues, or empty.
     """
 
     start: int
     end: int
     headings: tuple[str, ...]
     tokens: int
+    table_header: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class _Unit:
     Attributes:
         opens: the highest level of its headings; 0 when it has none.
         level: the level of the section that it stands in; 0 above the first heading.
+        parts: its blocks, in order.
     """
 
     start: int
@@ -52,6 +57,7 @@ class _Unit:
     headings: tuple[str, ...]
     opens: int
     level: int
+    parts: tuple[Span, ...]
 
 
 def passage_id(document: str, start: int, end: int) -> str:
@@ -62,39 +68,111 @@ def passage_id(document: str, start: int, end: int) -> str:
 def cut_passages(
     text: str, blocks: Sequence[Block], counter: Counter, settings: CorpusSettings
 ) -> list[Slice]:
-    """Cut a document.
+    """Cut one document; see `cut_all`."""
+    return cut_all([(text, blocks)], counter, settings)[0]
+
+
+def cut_all(
+    documents: Sequence[tuple[str, Sequence[Block]]], counter: Counter, settings: CorpusSettings
+) -> list[list[Slice]]:
+    """Cut several documents, each by itself: only the counting is done for all at once.
 
     Args:
-        text: the normalised text.
-        blocks: its blocks, in order.
+        documents: the normalised texts with their blocks, in order.
         counter: measures in tokens.
         settings: `passage_tokens` is aimed at, `passage_tokens_max` is never passed.
     """
-    units = _units(_measured(text, blocks, counter, settings), settings.passage_tokens_max)
-    packed = _pack(units, settings)
-    counts = counter.count([text[unit.start : unit.end] for unit in packed])
-    slices: list[Slice] = []
-    for unit, count in zip(packed, counts, strict=True):
-        if count <= settings.passage_tokens_max:
-            slices.append(Slice(unit.start, unit.end, unit.headings, count))
-            continue
-        # Sums of blocks can fall short of the whole by the tokens that blanks between them cost.
-        span = (unit.start, unit.end)
-        for (start, end), tokens in split_exactly(text, span, settings.passage_tokens_max, counter):
-            slices.append(Slice(start, end, unit.headings, tokens))
-    return slices
+    cap = settings.passage_tokens_max
+    spans = [[(block.start, block.end) for block in blocks] for _, blocks in documents]
+    texts = [text for text, _ in documents]
+    packed: list[list[_Unit]] = []
+    for (text, blocks), counts in zip(documents, count_slices(texts, spans, counter), strict=True):
+        measured = _measured(text, blocks, counts, counter, settings)
+        packed.append(_pack(_units(measured, cap), settings))
+    whole = count_slices(
+        texts, [[(one.start, one.end) for one in units] for units in packed], counter
+    )
+    done: list[list[Slice]] = []
+    for (text, blocks), units, counts in zip(documents, packed, whole, strict=True):
+        slices = [
+            Slice(start, end, unit.headings, tokens)
+            for unit, count in zip(units, counts, strict=True)
+            for (start, end), tokens in _within(text, unit, count, cap, counter)
+        ]
+        tables = [block for block in blocks if block.kind == "table"]
+        done.append(_with_headers(text, slices, tables, cap, counter) if tables else slices)
+    return done
+
+
+def count_slices(
+    texts: Sequence[str], spans: Sequence[Sequence[Span]], counter: Counter
+) -> list[list[int]]:
+    """Tokens of the slices of each text, counted in one go, which uses every core."""
+    pieces = [text[start:end] for text, own in zip(texts, spans, strict=True) for start, end in own]
+    counts = iter(counter.count(pieces))
+    return [list(islice(counts, len(own))) for own in spans]
+
+
+def _within(
+    text: str, unit: _Unit, count: int, cap: int, counter: Counter
+) -> list[tuple[Span, int]]:
+    """A unit, or its parts where it has more tokens than its blocks have alone.
+
+    Blanks between blocks may cost tokens. It parts between blocks as long as there are several, so
+    that what is shorter than the cap stays whole.
+    """
+    if count <= cap:
+        return [((unit.start, unit.end), count)]
+    if len(unit.parts) == 1:
+        return split_exactly(text, unit.parts[0], cap, counter)
+    middle = len(unit.parts) // 2
+    found: list[tuple[Span, int]] = []
+    for parts in (unit.parts[:middle], unit.parts[middle:]):
+        half = replace(unit, start=parts[0][0], end=parts[-1][1], parts=parts)
+        (tokens,) = counter.count([text[half.start : half.end]])
+        found += _within(text, half, tokens, cap, counter)
+    return found
+
+
+def _with_headers(
+    text: str, slices: Sequence[Slice], tables: Sequence[Block], cap: int, counter: Counter
+) -> list[Slice]:
+    """Give the header rows to every slice that begins among the rows below them."""
+    found: list[Slice] = []
+    starts = [table.start for table in tables]
+    for one in slices:
+        table = tables[max(0, bisect_right(starts, one.start) - 1)]
+        if table.start < one.start < table.end:
+            header = _header(text[table.start : table.end], cap, counter)
+            if header and one.start >= table.start + len(header):
+                one = replace(one, table_header=header)
+        found.append(one)
+    return found
+
+
+def _header(table: str, cap: int, counter: Counter) -> str:
+    """The header rows of a table, unless they would fill half of a passage."""
+    header = table_header(table)
+    return header if header and 2 * counter.count([header])[0] <= cap else ""
 
 
 def _measured(
-    text: str, blocks: Sequence[Block], counter: Counter, settings: CorpusSettings
+    text: str,
+    blocks: Sequence[Block],
+    counts: Sequence[int],
+    counter: Counter,
+    settings: CorpusSettings,
 ) -> Iterator[tuple[Block, int]]:
     """Blocks with their lengths, those over the cap cut to about `passage_tokens`."""
-    counts = counter.count([text[block.start : block.end] for block in blocks])
+    cap = settings.passage_tokens_max
     for block, count in zip(blocks, counts, strict=True):
-        if count <= settings.passage_tokens_max:
+        if count <= cap:
             yield block, count
             continue
         span, aim = (block.start, block.end), settings.passage_tokens
+        if block.kind == "table" and (header := _header(text[slice(*span)], cap, counter)):
+            # What is embedded or shown is the slice below its header.
+            aim = max(1, aim - counter.count([header])[0])
         spans = split_block(text, span, block.kind, aim, counter)
         lengths = counter.count([text[start:end] for start, end in spans])
         yield replace(block, start=spans[0][0], end=spans[0][1]), lengths[0]
@@ -133,6 +211,7 @@ def _unit(parts: Sequence[tuple[Block, int]], path: Sequence[Block]) -> _Unit:
         headings=tuple(block.title for block in path if block.title),
         opens=min((block.level for block, _ in parts if block.level), default=0),
         level=path[-1].level if path else 0,
+        parts=tuple((block.start, block.end) for block, _ in parts),
     )
 
 
@@ -152,7 +231,7 @@ def _pack(units: Sequence[_Unit], settings: CorpusSettings) -> list[_Unit]:
         elif total <= cap and (
             current.tokens < tiny if boundary else _nearer(current.tokens, total, target)
         ):
-            packed[-1] = replace(current, end=unit.end, tokens=total)
+            packed[-1] = _joined(current, unit)
         else:
             packed.append(unit)
     if packed and packed[-1].tokens < tiny:
@@ -172,5 +251,14 @@ def _fold_back(packed: list[_Unit], cap: int, *, same_section: bool) -> bool:
     if same_section and (packed[-1].opens or packed[-2].headings != packed[-1].headings):
         return False
     last = packed.pop()
-    packed[-1] = replace(packed[-1], end=last.end, tokens=packed[-1].tokens + last.tokens)
+    packed[-1] = _joined(packed[-1], last)
     return True
+
+
+def _joined(one: _Unit, following: _Unit) -> _Unit:
+    return replace(
+        one,
+        end=following.end,
+        tokens=one.tokens + following.tokens,
+        parts=one.parts + following.parts,
+    )

@@ -162,7 +162,13 @@ def without_running(pages: Sequence[Page]) -> list[list[Line]]:
             if line.text in running or line.text in numbers.get(number, ())
         }
         kept.append([line for line in page.lines if id(line) not in gone])
-    return kept
+    # Where most of a text would go, its pages are alike, and nothing of it is furniture.
+    whole = [list(page.lines) for page in pages]
+    return kept if 2 * _characters(kept) >= _characters(whole) else whole
+
+
+def _characters(pages: Iterable[Iterable[Line]]) -> int:
+    return sum(len(line.text) for page in pages for line in page)
 
 
 def _edges(page: Page) -> list[Line]:
@@ -182,7 +188,7 @@ def _page_numbers(edges: Sequence[Sequence[Line]], least: float) -> Mapping[int,
                 rest = (line.text[: match.start()] + line.text[match.end() :]).strip(" -–—|.")
                 found.append((page, line.text, int(match[1] or match[2]) - page, rest))
     offsets = Counter(offset for _, offset in {(page, offset) for page, _, offset, _ in found})
-    offset, count = offsets.most_common(1)[0] if offsets else (0, 0)
+    offset, count = max(offsets.items(), key=lambda one: (one[1], -one[0]), default=(0, 0))
     if count < least:
         return {}
     rests = Counter(rest for _, _, one, rest in found if one == offset)

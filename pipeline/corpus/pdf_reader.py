@@ -97,8 +97,6 @@ def _reading(frames: list[dict[str, Any]], pages_max: int) -> Reading | Skipped:
         return Skipped("needs OCR: its fonts do not say which characters they show", "pdf")
     bookmarks = [Bookmark(level, title, page) for level, title, page in end["outline"]]
     text = pages_to_markdown(pages, bookmarks)
-    if not text:
-        return Skipped("it holds nothing but headers and footers", "pdf")
     remarks = []
     if is_order_doubtful(pages):
         remarks.append("the order of its text is doubtful: lines jump on the page")

@@ -11,9 +11,11 @@ import os
 import re
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from ctypes import byref, c_int, create_string_buffer
+from ctypes import byref, c_int, c_ushort, create_string_buffer
+from signal import SIG_IGN, SIGINT, SIGTERM, signal
 from typing import Any, BinaryIO
 
 import pypdfium2
@@ -23,10 +25,15 @@ from pipeline.corpus.pdf_frames import FRAME, REQUEST
 
 _MEMORY_MAX = 4 << 30
 """Bytes of address space: a file that unpacks to more ends this process, not the machine."""
+_SECONDS_MAX = 1800
+"""Seconds of computing for one file."""
 _FIXED_PITCH = 1
 """The flag of a font whose letters are all of one width (PDF 32000-1, table 123)."""
-_BROKEN = 0x02
-"""What pdfium puts for a hyphen at a line's end."""
+_HYPHENS = {0x02: "-", 0xFFFE: "-"}
+"""What pdfium puts for the hyphen of a word that a line's end breaks."""
+# pdfium goes on with the next line where a word is broken; blanks at a line's ends have no place.
+_LINE = re.compile(r"[^\s\x00\x02\ufffe](?:[^\r\n\x02\ufffe]*[^\s\x02\ufffe])?[\x02\ufffe]?")
+_LETTER = re.compile(r"\w")
 _FIXED_NAME = re.compile(rb"mono|courier|consol|menlo|typewriter|lettergoth|cm(?:sl|i)?tt", re.I)
 """Fonts of fixed pitch whose files don't say so, as TeX's."""
 _OUTLINE_MAX = 5000
@@ -39,14 +46,26 @@ def main() -> None:
     # What native code prints must not come between the frames.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    # Who ends the stage tells the stage; this process ends with its input.
+    signal(SIGTERM, SIG_IGN)
+    signal(SIGINT, SIG_IGN)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_MAX, _MEMORY_MAX))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while len(head := sys.stdin.buffer.read(REQUEST.size)) == REQUEST.size:
         pages_max, length = REQUEST.unpack(head)
         content = sys.stdin.buffer.read(length)
+        _limit_time()
         for frame in _answer(content, pages_max):
             _send(output, frame)
+
+
+def _limit_time() -> None:
+    """A file that hangs ends this process, even where nobody is left to do so."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    with suppress(ValueError, OSError):
+        used = int(time.process_time())
+        resource.setrlimit(resource.RLIMIT_CPU, (used + _SECONDS_MAX, hard))
 
 
 def _send(output: BinaryIO, frame: dict[str, Any]) -> None:
@@ -100,61 +119,47 @@ def _page(document: pypdfium2.PdfDocument, number: int) -> dict[str, Any]:
     except pypdfium2.PdfiumError:
         return {"lines": [], "height": 0, "unmapped": 0, "sampled": 0, "damaged": True}
     with closing(page), closing(page.get_textpage()) as text:
-        count = max(0, pdfium.FPDFText_CountChars(text))
-        codes = [pdfium.FPDFText_GetUnicode(text, index) for index in range(count)]
-        sample = range(0, count, _SAMPLED)
+        characters = _characters(text)
+        sample = range(0, len(characters), _SAMPLED)
         unmapped = sum(pdfium.FPDFText_HasUnicodeMapError(text, index) == 1 for index in sample)
-        lines = [line for span in _spans(codes) if (line := _line(text, codes, *span))]
         return {
-            "lines": lines,
+            "lines": [_line(text, *match.span(), match[0]) for match in _LINE.finditer(characters)],
             "height": page.get_height(),
             "unmapped": unmapped,
             "sampled": len(sample),
         }
 
 
-def _spans(codes: list[int]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for index, code in enumerate(codes):
-        if code in (10, 13):
-            yield start, index
-            start = index + 1
-        elif code == _BROKEN:
-            # pdfium goes on with the next line where a word is broken.
-            yield start, index + 1
-            start = index + 1
-    yield start, len(codes)
+def _characters(text: pypdfium2.PdfTextPage) -> str:
+    """The characters of a page, each at the index that pdfium knows it by."""
+    count = max(0, pdfium.FPDFText_CountChars(text))
+    buffer = (c_ushort * (count + 1))()
+    written = pdfium.FPDFText_GetText(text, 0, count, buffer)
+    whole = bytes(buffer)[: 2 * max(0, written - 1)].decode("utf-16-le", "replace")
+    if len(whole) == count:
+        return whole
+    # One that was left out, or two units for one, would shift all places after it.
+    return "".join(_character(pdfium.FPDFText_GetUnicode(text, index)) for index in range(count))
 
 
-def _line(text: pypdfium2.PdfTextPage, codes: list[int], start: int, end: int) -> list[Any] | None:
+def _character(code: int) -> str:
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else "\0"
+
+
+def _line(text: pypdfium2.PdfTextPage, start: int, end: int, content: str) -> list[Any]:
     """Text, left, bottom, right, top in points, and whether its font has a fixed pitch."""
-    blank = (0, 9, 32, 160)
-    while start < end and codes[start] in blank:
-        start += 1
-    while start < end and codes[end - 1] in blank:
-        end -= 1
-    if start == end:
-        return None
     # A bullet's font may be much smaller or larger than the text's.
-    letter = next(
-        (index for index in range(start, end) if _character(codes[index]).isalnum()), start
-    )
+    word = _LETTER.search(content)
+    letter = start + (word.start() if word else 0)
     first, last, typical = (_box(text, index) for index in (start, end - 1, letter))
-    content = "".join(map(_character, codes[start:end]))
     return [
-        content,
+        content.translate(_HYPHENS),
         round(min(first[0], last[0]), 1),
         round(typical[1], 1),
         round(max(first[2], last[2]), 1),
         round(typical[3], 1),
         _is_fixed(text, letter) and _is_fixed(text, end - 1),
     ]
-
-
-def _character(code: int) -> str:
-    if code in (_BROKEN, 0xFFFE):
-        return "-"
-    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else ""
 
 
 def _box(text: pypdfium2.PdfTextPage, index: int) -> tuple[float, float, float, float]:

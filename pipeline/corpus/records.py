@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ ROLES: tuple[Role, ...] = ("train", "dev", "test")
 DOCUMENTS = "documents.jsonl"
 PASSAGES = "passages.jsonl"
 REPORT = "report.jsonl"
+FINDINGS = "findings.jsonl"
+"""Suspected secrets and personal data; none in results of earlier versions."""
 IMPORTED = "imported.jsonl"
 """Samples that came with the source; only there for a BEIR folder or SDG output."""
 
@@ -94,6 +97,42 @@ class FileReport:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something in a document that should perhaps not be sent away: a suspicion, no verdict.
+
+    Attributes:
+        document: the document's id.
+        path: the document's path.
+        kind: what it looks like, such as `aws access key` or `e-mail address`.
+        group: `secret` or `personal`.
+        line: line of the normalised text, from 1.
+        excerpt: its first two characters and its length; never the value itself.
+    """
+
+    document: str
+    path: str
+    kind: str
+    group: Literal["secret", "personal"]
+    line: int
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class FindingsCounts:
+    """How much was found in a corpus.
+
+    Attributes:
+        secrets: suspected secrets.
+        personal: suspected personal data.
+        documents: documents with either.
+    """
+
+    secrets: int
+    personal: int
+    documents: int
+
+
+@dataclass(frozen=True)
 class ImportedSample:
     """A question that came with the source.
 
@@ -115,8 +154,8 @@ class ImportedSample:
 
 
 def to_row(record: object) -> dict[str, Any]:
-    """A record as a JSON object."""
-    return asdict(record)  # type: ignore[call-overload, no-any-return]
+    """A record as a JSON object; its fields hold no other records."""
+    return dict(vars(record))
 
 
 def read_documents(folder: Path) -> Iterator[Document]:
@@ -143,3 +182,25 @@ def read_imported(folder: Path) -> Iterator[ImportedSample]:
     if path.is_file():
         for row in read_jsonl(path):
             yield ImportedSample(**{**row, "passages": tuple(row["passages"])})
+
+
+def read_findings(folder: Path) -> Iterator[Finding]:
+    """Suspected secrets and personal data, by document, then line; none in an older result."""
+    path = folder / FINDINGS
+    if path.is_file():
+        yield from (Finding(**row) for row in read_jsonl(path))
+
+
+def count_findings(findings: Iterable[Finding]) -> FindingsCounts:
+    """How many of each group, and in how many documents."""
+    groups: Counter[str] = Counter()
+    documents: set[str] = set()
+    for finding in findings:
+        groups[finding.group] += 1
+        documents.add(finding.document)
+    return FindingsCounts(groups["secret"], groups["personal"], len(documents))
+
+
+def findings_counts(folder: Path) -> FindingsCounts:
+    """How much was found in a corpus result."""
+    return count_findings(read_findings(folder))

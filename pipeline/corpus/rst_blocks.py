@@ -22,31 +22,11 @@ _BULLET = re.compile(r"[-*+•‣⁃](?: |$)")
 _NUMBER = r"(?:\d{1,9}|#|[A-Za-z]|[ivxlcdm]{1,8}|[IVXLCDM]{1,8})"
 _NUMBERED = re.compile(rf"(?:\(?{_NUMBER}\)|{_NUMBER}\.) ")
 _FIELD = re.compile(r":(?! )[^:\n]{1,80}:(?: |$)")
-_CODE = frozenset(
-    [
-        "code",
-        "code-block",
-        "sourcecode",
-        "literalinclude",
-        "parsed-literal",
-        "math",
-        "highlight",
-        "doctest",
-        "testcode",
-        "testoutput",
-        "testsetup",
-        "prompt",
-        "raw",
-        "productionlist",
-        "ipython",
-        "graphviz",
-        "digraph",
-        "mermaid",
-        "uml",
-        "command-output",
-        "jupyter-execute",
-    ]
-)
+_CODE = frozenset({
+    "code", "code-block", "sourcecode", "literalinclude", "parsed-literal", "math", "highlight",
+    "doctest", "testcode", "testoutput", "testsetup", "prompt", "raw", "productionlist",
+    "ipython", "graphviz", "digraph", "mermaid", "uml", "command-output", "jupyter-execute",
+})  # fmt: skip
 _TABLES = frozenset({"table", "csv-table", "list-table", "flat-table"})
 _LEVEL_MAX = 6
 _TITLE_MAX = 200

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _COLUMNS_MAX = 64
 """A cell that claims more columns spans so many."""
 _REPEATED_MAX = 20_000
-"""Characters of one table that merged cells may add; past that their other places stay empty."""
+"""Characters and places of one table that merged cells may add; past that they merge nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,31 +34,37 @@ def spread(rows: Sequence[Sequence[Cell]], headers: int = 1) -> list[list[str]]:
         headers: how many rows on top are headers; they become one, column by column.
     """
     budget = _REPEATED_MAX
-    open_below: dict[int, tuple[int, str]] = {}
+    below: dict[int, tuple[int, str]] = {}
     grid: list[list[str]] = []
     for cells in rows:
         line: list[str] = []
-        waiting = list(reversed(cells))
-        while waiting or len(line) in open_below:
-            column = len(line)
-            if column in open_below:
-                left, text = open_below.pop(column)
-                budget -= len(text)
-                line.append(text if budget >= 0 else "")
-                if left > 1:
-                    open_below[column] = (left - 1, text)
-                continue
-            cell = waiting.pop()
+        for cell in cells:
+            budget -= _fill(line, below)
             for place in range(min(max(cell.columns, 1), _COLUMNS_MAX)):
-                if len(line) in open_below:
+                if place and (budget <= 0 or len(line) in below):
                     break
-                budget -= len(cell.text) if place else 0
+                budget -= len(cell.text) + 1 if place else 0
                 if cell.rows > 1:
-                    open_below[len(line)] = (cell.rows - 1, cell.text)
-                line.append(cell.text if not place or budget >= 0 else "")
+                    below[len(line)] = (cell.rows - 1, cell.text)
+                line.append(cell.text)
+        budget -= _fill(line, below)
+        if budget <= 0:
+            below.clear()
         grid.append(line)
     top = max(1, min(headers, len(grid)))
     return [_one_header(grid[:top]), *grid[top:]]
+
+
+def _fill(line: list[str], below: dict[int, tuple[int, str]]) -> int:
+    """Put what hangs down from the rows above into the next places; says what that adds."""
+    added = 0
+    while (column := len(line)) in below:
+        left, text = below.pop(column)
+        if left > 1:
+            below[column] = (left - 1, text)
+        line.append(text)
+        added += len(text) + 1
+    return added
 
 
 def _one_header(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pipeline.context import Context, Outcome
 from pipeline.corpus.account import (
@@ -15,6 +16,7 @@ from pipeline.corpus.account import (
 )
 from pipeline.corpus.blocks import Block, first_heading, markdown_blocks, text_blocks
 from pipeline.corpus.entries import Entry
+from pipeline.corpus.findings import find_in
 from pipeline.corpus.folds import (
     Assignment,
     deal,
@@ -25,29 +27,36 @@ from pipeline.corpus.folds import (
 )
 from pipeline.corpus.groups import group_documents
 from pipeline.corpus.loading import Step, load
-from pipeline.corpus.passages import Slice, cut_passages, passage_id
+from pipeline.corpus.passages import Slice, count_slices, cut_all, passage_id
 from pipeline.corpus.records import (
     DOCUMENTS,
+    FINDINGS,
     IMPORTED,
     PASSAGES,
     REPORT,
     Document,
     FileReport,
+    Finding,
     Passage,
     Role,
     to_row,
 )
+from pipeline.corpus.rst_blocks import rst_blocks
 from pipeline.corpus.selection import pilot_slice, present_samples, shared_groups, unique
 from pipeline.corpus.source import open_source
 from pipeline.corpus.text import one_line
 from pipeline.corpus.tokens import Counter, profile_counter
-from pipeline.files import write_jsonl
+from pipeline.files import write_jsonl, writing_jsonl
 from pipeline.locks import Lock
 from pipeline.recipe import CorpusSettings
 from pipeline.run import Run
 
 _LEDGER_PATIENCE = 60.0
 """Seconds to wait while another variant's corpus is being dealt."""
+_BATCH_CHARACTERS = 500_000
+"""Documents of so many characters are measured at once."""
+_READERS = {"text": text_blocks, "rst": rst_blocks}
+"""What finds the blocks of a kind; everything else is read as Markdown."""
 
 
 def execute(context: Context) -> Outcome:
@@ -59,10 +68,9 @@ def execute(context: Context) -> Outcome:
     """
     corpus = _make(context)
     folder = context.folder
-    outputs = [DOCUMENTS, PASSAGES, REPORT]
-    write_jsonl(folder / DOCUMENTS, map(to_row, corpus.documents))
-    write_jsonl(folder / PASSAGES, map(to_row, corpus.passages))
+    outputs = [DOCUMENTS, PASSAGES, REPORT, FINDINGS]
     write_jsonl(folder / REPORT, map(to_row, corpus.report))
+    write_jsonl(folder / FINDINGS, map(to_row, corpus.findings))
     if corpus.imported:
         write_jsonl(folder / IMPORTED, map(to_row, corpus.samples))
         outputs.append(IMPORTED)
@@ -74,6 +82,7 @@ def execute(context: Context) -> Outcome:
 
 
 def _make(context: Context) -> Corpus:
+    """Everything but the report; documents and passages are written as they are cut."""
     settings, seed = context.recipe.corpus, context.recipe.seed
 
     def step(done: int, total: int, what: str) -> None:
@@ -95,12 +104,14 @@ def _make(context: Context) -> Corpus:
     )
     context.control.poll()
     assignments = _assign(context.run, chosen, groups, loaded.roles)
-    documents, passages = _cut(chosen, groups, assignments, counter, settings, step)
-    used = used_reports(chosen, documents, passages, groups, dealt=loaded.roles is None)
+    cut = _write_cut(context.folder, chosen, groups, assignments, counter, settings, step)
+    used = used_reports(chosen, cut.documents, cut.passages, groups, dealt=loaded.roles is None)
     report = sorted([*used, *duplicates, *outside, *loaded.unused], key=_report_order)
     corpus = Corpus(
-        documents=tuple(documents),
-        passages=tuple(passages),
+        documents=tuple(cut.documents),
+        cut=cut.passages,
+        long=cut.long,
+        findings=tuple(cut.findings),
         report=tuple(report),
         samples=tuple(samples),
         warnings=loaded.warnings,
@@ -113,24 +124,78 @@ def _report_order(entry: FileReport) -> tuple[str, ...]:
     return (entry.path, entry.status, entry.reason, entry.document)
 
 
-def _cut(
+@dataclass
+class _Cut:
+    """What is left in memory of the documents that were cut.
+
+    Attributes:
+        documents: in written order; they share their texts with what was read.
+        passages: how many each document has.
+        long: passages over the cap.
+        findings: what should perhaps not be sent away.
+    """
+
+    documents: list[Document] = field(default_factory=list)
+    passages: dict[str, int] = field(default_factory=dict)
+    long: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def _write_cut(
+    folder: Path,
     entries: Sequence[Entry],
     groups: Mapping[str, Sequence[str]],
     assignments: Mapping[str, Assignment],
     counter: Counter,
     settings: CorpusSettings,
     step: Step,
-) -> tuple[list[Document], list[Passage]]:
+) -> _Cut:
+    """Cut the documents, and write them and their passages one after another."""
     homes = {member: group for group, members in groups.items() for member in members}
-    documents: list[Document] = []
-    passages: list[Passage] = []
-    for done, entry in enumerate(entries, start=1):
-        blocks = _blocks(entry)
-        document = _document(entry, blocks, homes[entry.id], assignments[entry.id])
-        documents.append(document)
-        passages += _passages(document, _slices(entry, blocks, counter, settings))
-        step(done, len(entries), "documents cut into passages")
-    return documents, passages
+    cut = _Cut()
+    with (
+        writing_jsonl(folder / DOCUMENTS) as write_document,
+        writing_jsonl(folder / PASSAGES) as write_passage,
+    ):
+        for entry, blocks, slices in _sliced(entries, counter, settings):
+            document = _document(entry, blocks, homes[entry.id], assignments[entry.id])
+            write_document(to_row(document))
+            for passage in _passages(document, slices):
+                write_passage(to_row(passage))
+            cut.documents.append(document)
+            cut.passages[document.id] = len(slices)
+            cut.long += sum(one.tokens > settings.passage_tokens_max for one in slices)
+            cut.findings += find_in(document.id, document.path, document.text)
+            step(len(cut.documents), len(entries), "documents cut into passages")
+    return cut
+
+
+def _sliced(
+    entries: Sequence[Entry], counter: Counter, settings: CorpusSettings
+) -> Iterator[tuple[Entry, Sequence[Block], Sequence[Slice]]]:
+    """Entries with their blocks and slices; many are measured at once."""
+    for batch in _batches(entries):
+        blocks = [_blocks(entry) for entry in batch]
+        own = [number for number, entry in enumerate(batch) if entry.slices is None]
+        texts = [(batch[number].text, blocks[number]) for number in own]
+        slices = dict(zip(own, cut_all(texts, counter, settings), strict=True))
+        supplied = [number for number, entry in enumerate(batch) if entry.slices is not None]
+        given = _supplied([batch[number] for number in supplied], counter)
+        slices |= zip(supplied, given, strict=True)
+        yield from ((entry, blocks[n], slices[n]) for n, entry in enumerate(batch))
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    characters = 0
+    for entry in entries:
+        if batch and characters + len(entry.text) > _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+        batch.append(entry)
+        characters += len(entry.text)
+    if batch:
+        yield batch
 
 
 def _assign(
@@ -155,7 +220,7 @@ def _assign(
 def _blocks(entry: Entry) -> list[Block]:
     if entry.slices is not None:
         return []
-    return text_blocks(entry.text) if entry.kind == "text" else markdown_blocks(entry.text)
+    return _READERS.get(entry.kind, markdown_blocks)(entry.text)
 
 
 def _document(
@@ -172,15 +237,16 @@ def _document(
     )
 
 
-def _slices(
-    entry: Entry, blocks: Sequence[Block], counter: Counter, settings: CorpusSettings
-) -> list[Slice]:
-    if entry.slices is None:
-        return cut_passages(entry.text, blocks, counter, settings)
-    counts = counter.count([entry.text[start:end] for start, end in entry.slices])
+def _supplied(entries: Sequence[Entry], counter: Counter) -> list[list[Slice]]:
+    """The slices that a source supplied."""
+    spans = [entry.slices or () for entry in entries]
+    counts = count_slices([entry.text for entry in entries], spans, counter)
     return [
-        Slice(start, end, entry.headings.get((start, end), ()), count)
-        for (start, end), count in zip(entry.slices, counts, strict=True)
+        [
+            Slice(start, end, entry.headings.get((start, end), ()), tokens)
+            for (start, end), tokens in zip(own, found, strict=True)
+        ]
+        for entry, own, found in zip(entries, spans, counts, strict=True)
     ]
 
 
@@ -195,6 +261,7 @@ def _passages(document: Document, slices: Iterable[Slice]) -> list[Passage]:
             headings=one.headings,
             tokens=one.tokens,
             role=document.role,
+            table_header=one.table_header,
         )
         for one in slices
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,8 @@ from pipeline.profiles import find_profile, weights_folder
 _BATCH_TEXTS = 512
 _BATCH_CHARACTERS = 1_000_000
 """Bounds of one batch: an encoding takes about a hundred bytes a token."""
+_WORDS_MAX = 200_000
+"""Words whose counts are remembered, about 20 MB; past that all are forgotten."""
 
 
 class Counter(Protocol):
@@ -33,9 +36,26 @@ class TokenCounter:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        self._words: dict[str, int] | None = {"": 0} if _parts_at_blanks(tokenizer) else None
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
+        if self._words is None:
+            return self._encoded(texts)
+        split = [text.replace("\n", " ").split(" ") for text in texts]
+        known = self._known({word for words in split for word in words}, self._words)
+        return [sum(map(known.__getitem__, words)) for words in split]
+
+    def _known(self, words: set[str], known: dict[str, int]) -> dict[str, int]:
+        """The counts of at least these words; those seen before aren't encoded again."""
+        fresh = sorted(word for word in words if word not in known)
+        if len(known) + len(fresh) > _WORDS_MAX:
+            known.clear()
+            fresh = sorted(words)
+        known.update(zip(fresh, self._encoded(fresh), strict=True))
+        return known
+
+    def _encoded(self, texts: Sequence[str]) -> list[int]:
         return [
             len(encoding.ids)
             for batch in _batches(texts)
@@ -63,6 +83,19 @@ def profile_counter(name: str) -> TokenCounter:
             next_step="Set corpus.tokenizer to a profile that has one.",
         )
     return TokenCounter(_load(path))
+
+
+def _parts_at_blanks(tokenizer: Tokenizer) -> bool:
+    """Whether a text's tokens are those of what stands between its spaces and line feeds.
+
+    So it is with BERT's: nothing is normalised, split or matched across a blank, and a blank is no
+    token. (Hugging Face tokenizers: `BertNormalizer`, `BertPreTokenizer`, `WordPiece`.)
+    """
+    parts = json.loads(tokenizer.to_str())
+    kinds = [(parts[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and not any(
+        blank in token["content"] for token in parts["added_tokens"] for blank in " \n"
+    )
 
 
 def _load(path: Path) -> Tokenizer:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Call:
     """One request to a model.
 
     Attributes:
-        purpose: `generate` or `judge`.
+        purpose: `generate`, `judge` or `probe`.
         model: the model's name at the endpoint.
         messages: the conversation, each with `role` and `content`.
         temperature: of sampling.
@@ -47,6 +48,11 @@ class Call:
     sample: int = 0
 
     @property
+    def characters(self) -> int:
+        """Characters of its messages."""
+        return sum(len(message["content"]) for message in self.messages)
+
+    @cached_property
     def key(self) -> str:
         """What makes a reply the reply to this call: everything that can change its text.
 
@@ -67,6 +73,15 @@ class Call:
         )
 
 
+class _Batch:
+    """Lines that share one wait for the disk."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.failure: SystemRefusal | None = None
+        self.synced = False
+
+
 class CallJournal:
     """The one writer of a call journal, for any number of threads.
 
@@ -75,11 +90,13 @@ class CallJournal:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._lock = Lock(path.with_name(path.name + ".lock"), f"The call journal {path}")
         self._lock.take()
         self._guard = threading.Lock()
-        self._path = path
+        self._disk = threading.Lock()
         self._bodies = _read(path)
+        self._batch = _Batch()
         # Unbuffered: a line that didn't fit must not lie in wait for the next write.
         self._stream = path.open("ab", buffering=0)
         self._heal()
@@ -89,30 +106,54 @@ class CallJournal:
         with self._guard:
             return self._bodies.get(key)
 
-    def keep(self, call: Call, body: str) -> None:
+    def keep(self, call: Call, body: str, mode: str = "") -> None:
         """Write one reply; it is on the disk when this returns.
+
+        Replies that come while another one waits for the disk share the next wait.
+
+        Args:
+            call: what was asked.
+            body: the raw reply.
+            mode: how JSON was asked for; see `pipeline.sdg.probe`.
 
         Raises:
             SystemRefusal: the disk is full.
         """
         row = {"v": FORMAT, "key": call.key, "purpose": call.purpose, "model": call.model}
-        line = canonical_json(row | {"body": body}).encode("utf-8", "backslashreplace") + b"\n"
+        row |= {"body": body, "mode": mode, "sent": call.characters}
+        line = canonical_json(row).encode("utf-8", "backslashreplace") + b"\n"
         with self._guard:
-            before = self._stream.seek(0, os.SEEK_END)
-            try:
-                written = 0
-                while written < len(line):
-                    written += self._stream.write(line[written:])
-                os.fsync(self._stream.fileno())
-            except OSError as error:
-                self._stream.truncate(before)
-                raise SystemRefusal(
-                    f"A reply cannot be written to {self._path}: {error.strerror}.",
-                    safe="All replies before it are kept and will not be paid again.",
-                    next_step="Make room on the disk and run the same command again.",
-                ) from error
-            if is_answer(body):
-                self._bodies[call.key] = body
+            batch = self._batch
+            batch.lines.append(line)
+        with self._disk:
+            if not batch.synced:
+                self._write(batch)
+        if batch.failure:
+            raise batch.failure
+        if is_answer(body):
+            with self._guard:
+                # The first answer counts, as it does for who reads the file.
+                self._bodies.setdefault(call.key, body)
+
+    def _write(self, batch: _Batch) -> None:
+        with self._guard:
+            self._batch = _Batch()
+        content = b"".join(batch.lines)
+        before = self._stream.seek(0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(content):
+                written += self._stream.write(content[written:])
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            self._stream.truncate(before)
+            batch.failure = SystemRefusal(
+                f"A reply cannot be written to {self.path}: {error.strerror}.",
+                safe="All replies before it are kept and will not be paid again.",
+                next_step="Make room on the disk and run the same command again.",
+            )
+            batch.failure.__cause__ = error
+        batch.synced = True
 
     def close(self) -> None:
         """Close the file and let others write."""
@@ -126,7 +167,7 @@ class CallJournal:
         self.close()
 
     def _heal(self) -> None:
-        content = self._path.read_bytes()
+        content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             self._stream.truncate(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,24 +13,22 @@ import openai
 from pipeline.errors import EndpointFailure, Interruption
 from pipeline.recipe import SdgSettings
 from pipeline.sdg import refusals
-from pipeline.sdg.address import address_of
+from pipeline.sdg.address import Address, address_of
 from pipeline.sdg.calls import Call, CallJournal, is_answer
+from pipeline.sdg.limiter import STUCK_SECONDS, Limiter, Pace, start_rate
+from pipeline.sdg.probe import REMEMBERED, Form, Memory, find_form, simpler
 from pipeline.sdg.refusals import Verdict, verdict_on
 from pipeline.sdg.replies import listed_models
+from pipeline.sdg.turns import Again, GivenUp
 
 ATTEMPTS_MAX = 8
-"""Then a call is given up, and the stage with it."""
+"""So often one call is asked for in vain while others are answered; 429 doesn't count."""
+PAGES_MAX = 3
+"""So many pages instead of JSON, and never an answer: it is no API."""
 
 _BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_HOLD_SECONDS = (15.0, 30.0, 60.0)
-"""After a 429 that names no time: the hosted limits count by the minute."""
-_WAIT_MAX_SECONDS = 120.0
 _TELL_SECONDS = 4.0
 """Who waits so long wants to know why."""
-
-_NO_THINKING: Mapping[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
-_SCHEMA_UNTHINKING, _SCHEMA, _JSON, _PLAIN = range(4)
-"""Ways to ask for JSON, from the strictest; an endpoint that refuses one gets the next."""
 
 
 class Stopped(Interruption):
@@ -49,6 +48,24 @@ class Clock:
     sleep: Callable[[float], object]
 
 
+class _Waits(Exception):
+    """An attempt came to nothing, and may not the next time."""
+
+    def __init__(self, problem: str, status: int = 0, asked: float | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.status = status
+        self.asked = asked
+
+
+@dataclass
+class _Failing:
+    """A call that got no answer yet: how often it was tried, and what others got meanwhile."""
+
+    tries: int
+    answered: int
+
+
 class Client:
     """Asks one endpoint, from any number of threads. Nothing is asked that the journal answers."""
 
@@ -65,7 +82,8 @@ class Client:
         Args:
             settings: address, models and timeouts.
             environment: where the key's variable is looked up.
-            journal: where every reply goes before it is read.
+            journal: where every reply goes before it is read; what is learned of the endpoint
+                lies beside it.
             clock: time.
             stop: once set, no further call starts.
         """
@@ -75,15 +93,23 @@ class Client:
         self._clock = clock
         self._stop = stop
         self._guard = threading.Lock()
+        self._preparing = threading.Lock()
+        self._memory = Memory(journal.path.with_name(REMEMBERED))
         self._key = ""
-        self._api: openai.OpenAI | None = None
+        self._address: Address | None = None
+        self._limiter: Limiter | None = None
+        self._ready = False
+        self._connections = threading.local()
         self._refusal: EndpointFailure | None = None
-        self._dialect = _SCHEMA_UNTHINKING
+        self._forms: dict[str, Form] = {}
+        self._failing: dict[str, _Failing] = {}
+        self._fresh: set[str] = set()
+        self._pages = 0
         self._notes: dict[str, None] = {}
         self.offered: tuple[str, ...] = ()
         """The models that the endpoint lists, once it was asked."""
         self.paid = 0
-        """Calls answered by the endpoint, not by the journal."""
+        """Calls answered by the endpoint, not by the journal; the tiny ones not counted."""
 
     def warnings(self) -> list[str]:
         """What the user should know about this endpoint, though it refuses nothing."""
@@ -91,6 +117,11 @@ class Client:
         models = {self._settings.model, self._settings.judge_model or self._settings.model}
         if self.offered and (unlisted := sorted(models.difference(self.offered))):
             found.append(f"The endpoint doesn't list {', '.join(unlisted)}, but answers for it.")
+        for model, form in sorted(self._forms.items()):
+            if form.mode == "prompt":
+                found.append(
+                    f"{model} follows no JSON schema here: more of its replies will be damaged."
+                )
         address = address_of(self._settings)
         if self._key and address.scheme == "http" and not address.loopback:
             found.append("The key travels unencrypted: sdg.base_url is http, not https.")
@@ -102,108 +133,220 @@ class Client:
             notes, self._notes = list(self._notes), {}
         return notes
 
-    def ask(self, call: Call) -> str:
-        """The raw body of a chat completion; it is in the journal when this returns.
+    def is_fresh(self, call: Call) -> bool:
+        """Whether the endpoint itself answered this call, and not the journal."""
+        with self._guard:
+            return call.key in self._fresh
+
+    def pace(self) -> Pace | None:
+        """How fast the endpoint is asked; None before it was."""
+        with self._guard:
+            return self._limiter.pace(self._clock.now()) if self._limiter else None
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or less when the stage ends."""
+        self._clock.sleep(seconds)
+
+    def delay(self) -> float:
+        """Seconds until an attempt may start; infinity until one of those out ends."""
+        with self._guard:
+            limiter = self._limited()
+            now = self._clock.now()
+            # The first attempt finds out how to ask; it goes alone.
+            if not self._ready and limiter.in_flight:
+                return math.inf
+            return limiter.delay(now)
+
+    def begin(self) -> float:
+        """Count an attempt; the time of its start."""
+        with self._guard:
+            now = self._clock.now()
+            self._limited().started(now)
+            return now
+
+    def rested(self, seconds: float) -> None:
+        """Nothing was asked for so long because somebody wanted it."""
+        with self._guard:
+            self._limited().rested(seconds, self._clock.now())
+
+    def attempt(self, call: Call, started: float) -> str | Again | GivenUp:
+        """One attempt at a call; its raw reply is in the journal when this returns.
+
+        Args:
+            call: what to ask.
+            started: what `begin` said.
 
         Raises:
             EndpointFailure: the endpoint refuses, is gone, answers nonsense, or stays silent.
             Stopped: the stage is ending.
             SystemRefusal: the reply cannot be written.
         """
-        if (known := self._journal.body(call.key)) is not None:
-            return known
-        api = self._prepared()
-        waited = 0
-        while True:
-            if self._stop.is_set():
-                raise Stopped
-            problem, pause = self._attempt(api, call, waited)
-            if problem is None:
-                body = self._journal.body(call.key)
-                assert body is not None
-                return body
-            if pause is None:
-                continue
-            waited += 1
-            if waited == ATTEMPTS_MAX:
-                raise refusals.exhausted(self._settings, ATTEMPTS_MAX, problem)
-            pause = min(pause, _WAIT_MAX_SECONDS)
-            if pause >= _TELL_SECONDS:
-                with self._guard:
-                    self._notes[f"Waiting {pause:.0f} s before asking again: {problem}."] = None
-            self._clock.sleep(pause)
-
-    def _attempt(
-        self, api: openai.OpenAI, call: Call, waited: int
-    ) -> tuple[str | None, float | None]:
-        """One request: the problem and how long to wait; no problem, or no wait, where none is."""
-        backoff = _BACKOFF_SECONDS[min(waited, len(_BACKOFF_SECONDS) - 1)]
-        dialect = self._dialect
+        if self._stop.is_set():
+            raise Stopped
         try:
-            response = api.chat.completions.with_raw_response.create(**_request(call, dialect))
-        except openai.APITimeoutError:
-            return f"no reply within {self._settings.timeout_seconds:g} seconds", backoff
-        except openai.APIConnectionError as error:
-            return f"the connection failed ({_cause(error)})", backoff
-        except openai.APIStatusError as error:
-            return self._refused(error, call, dialect, waited, backoff)
-        body = self._cleaned(response.text)
-        self._journal.keep(call, body)
-        if is_answer(body):
-            with self._guard:
-                self.paid += 1
-            return None, None
-        if _is_page(body):
-            raise refusals.not_an_api(self._settings, refusals.excerpt(body, self._key))
-        return f"status {response.status_code} without an answer", backoff
+            body = self._answer(call)
+        except _Waits as waits:
+            return self._wait(call, started, waits)
+        with self._guard:
+            now = self._clock.now()
+            self._limited().succeeded(now, now - started)
+            self._memory_of_rate()
+            self._failing.pop(call.key, None)
+            self._fresh.add(call.key)
+            self.paid += 1
+        return body
 
-    def _refused(
-        self, error: openai.APIStatusError, call: Call, dialect: int, waited: int, backoff: float
-    ) -> tuple[str, float | None]:
+    def _answer(self, call: Call) -> str:
+        self._prepare(call.model)
+        api = self._connection()
+        while True:
+            form = self._forms[call.model]
+            body = self._send(api, call, form)
+            if body is not None:
+                return body
+            with self._guard:
+                # Another thread may have found a form already.
+                if self._forms[call.model] == form:
+                    easier = simpler(form)
+                    assert easier is not None
+                    self._forms[call.model] = easier
+                    self._memory.learn_form(self._place().base, call.model, easier)
+
+    def _send(self, api: openai.OpenAI, call: Call, form: Form) -> str | None:
+        """One request; None where its form is refused and there is a simpler one."""
+        try:
+            response = api.chat.completions.with_raw_response.create(**_request(call, form))
+        except openai.APITimeoutError:
+            raise _Waits(f"no reply within {self._settings.timeout_seconds:g} seconds") from None
+        except openai.APIConnectionError as error:
+            raise _Waits(f"the connection failed ({_cause(error)})") from None
+        except openai.APIStatusError as error:
+            self._refused(error, call, form)
+            return None
+        body = self._cleaned(response.text)
+        self._journal.keep(call, body, form.mode)
+        if is_answer(body):
+            return body
+        if _is_page(body):
+            with self._guard:
+                self._pages += 1
+            if not self.paid and self._pages >= PAGES_MAX:
+                raise refusals.not_an_api(self._settings, refusals.excerpt(body, self._key))
+            raise _Waits("a page came instead of JSON")
+        raise _Waits(f"status {response.status_code} without an answer")
+
+    def _refused(self, error: openai.APIStatusError, call: Call, form: Form) -> None:
+        """Returns where a simpler form is worth trying."""
         status, said = error.status_code, refusals.excerpt(error.response.text, self._key)
         verdict = verdict_on(status, error.response.text)
         if verdict is Verdict.WAIT:
             asked = refusals.retry_after(
                 error.response.headers.get("retry-after"), self._clock.now()
             )
-            if status == 429:
-                backoff = _HOLD_SECONDS[min(waited, len(_HOLD_SECONDS) - 1)]
-            return f"status {status}: {said}", backoff if asked is None else asked
-        if verdict is Verdict.SIMPLER and dialect < _PLAIN:
-            with self._guard:
-                self._dialect = max(self._dialect, dialect + 1)
-            return f"status {status}: {said}", None
+            raise _Waits(f"status {status}: {said}", status, asked)
+        if verdict is Verdict.SIMPLER and simpler(form):
+            return
         if status in (401, 403):
             raise refusals.key_refused(self._settings, status)
         if status in (404, 410):
             raise refusals.model_gone(self._settings, call.model, status, self.offered)
         raise refusals.refused(self._settings, status, said)
 
-    def _prepared(self) -> openai.OpenAI:
-        """The connection, made and tried once for all threads."""
+    def _wait(self, call: Call, started: float, waits: _Waits) -> Again | GivenUp:
         with self._guard:
+            now, limiter = self._clock.now(), self._limited()
+            if limiter.silence(now) > STUCK_SECONDS:
+                minutes = limiter.silence(now) / 60
+                raise refusals.silent(self._settings, minutes, waits.problem)
+            if waits.status == 429:
+                pause = limiter.refused(now, started, waits.asked)
+                self._memory_of_rate()
+                self._tell(pause, waits.problem)
+                # The hold is everybody's; this call goes first after it.
+                return Again(0.0)
+            limiter.failed(now)
+            failing = self._failing.setdefault(call.key, _Failing(0, self.paid))
+            failing.tries += 1
+            if failing.tries >= ATTEMPTS_MAX and self.paid > failing.answered:
+                del self._failing[call.key]
+                return GivenUp(f"no answer in {failing.tries} attempts: {waits.problem}")
+            backoff = _BACKOFF_SECONDS[min(failing.tries, len(_BACKOFF_SECONDS)) - 1]
+            pause = backoff if waits.asked is None else min(waits.asked, _BACKOFF_SECONDS[-1])
+            self._tell(pause, waits.problem)
+            return Again(pause)
+
+    def _tell(self, pause: float, problem: str) -> None:
+        if pause >= _TELL_SECONDS:
+            self._notes[f"Waiting {pause:.0f} s before asking again: {problem}."] = None
+
+    def _limited(self) -> Limiter:
+        if self._limiter is None:
+            start = self._start()
+            learned = self._memory.rate(self._place().host, start)
+            self._limiter = Limiter(
+                learned or start, self._settings.concurrency, self._clock.now(), start
+            )
+        return self._limiter
+
+    def _memory_of_rate(self) -> None:
+        self._memory.learn_rate(self._place().host, self._start(), self._limited().rate)
+
+    def _start(self) -> float:
+        place = self._place()
+        return start_rate(place.host, place.loopback, self._settings.requests_per_minute)
+
+    def _place(self) -> Address:
+        if self._address is None:
+            self._address = address_of(self._settings)
+        return self._address
+
+    def _prepare(self, model: str) -> None:
+        """Try the connection, once for all threads, and find the forms of its models."""
+        with self._preparing:
             if self._refusal:
                 raise self._refusal
-            if self._api is None:
-                try:
+            try:
+                if not self._ready:
                     self._key = read_key(self._settings, self._environment)
-                    api = self._connected()
-                    self._preflight(api)
-                except EndpointFailure as failure:
-                    self._refusal = failure
-                    raise
-                self._api = api
-            return self._api
+                    self._preflight(self._connection())
+                for name in dict.fromkeys((model, self._judge())):
+                    if name not in self._forms:
+                        self._forms[name] = self._form(self._connection(), name)
+            except EndpointFailure as failure:
+                self._refusal = failure
+                raise
+            self._ready = True
+
+    def _judge(self) -> str:
+        return self._settings.judge_model or self._settings.model
+
+    def _connection(self) -> openai.OpenAI:
+        """This thread's own: threads that share a pool spend their time waiting for its lock."""
+        api: openai.OpenAI | None = getattr(self._connections, "api", None)
+        if api is None:
+            api = self._connections.api = self._connected()
+        return api
 
     def _connected(self) -> openai.OpenAI:
+        place = self._place()
         api = openai.OpenAI(
             base_url=self._settings.base_url,
             # The client insists on a key; a server on this machine needs none.
             api_key=self._key or "none",
             timeout=self._settings.timeout_seconds,
             max_retries=0,
-            # The yes was for this host: a redirect must not carry documents to another one.
-            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            http_client=openai.DefaultHttpxClient(
+                # The yes was for this host: a redirect must not carry documents to another one.
+                follow_redirects=False,
+                # Nor may a proxy: who agreed to this machine agreed to nobody else.
+                trust_env=not place.loopback,
+                # Certificates take a while to load, and plain http has none.
+                verify=place.scheme == "https",
+            ),
         )
         # Read from the environment, and none of this endpoint's business.
         api.organization = api.project = api.admin_api_key = None
@@ -224,6 +367,17 @@ class Client:
             raise refusals.not_an_api(self._settings, refusals.excerpt(body, self._key))
         self.offered = listed_models(body)
 
+    def _form(self, api: openai.OpenAI, model: str) -> Form:
+        """How a model wants to be asked: as remembered, or found by tiny calls."""
+        base = self._place().base
+        if known := self._memory.form(base, model):
+            return known
+        found = find_form(lambda call, form: self._send(api, call, form))(model)
+        assert found is not None
+        with self._guard:
+            self._memory.learn_form(base, model, found)
+        return found
+
     def _cleaned(self, body: str) -> str:
         return body.replace(self._key, "[key]") if self._key else body
 
@@ -243,7 +397,7 @@ def read_key(settings: SdgSettings, environment: Mapping[str, str]) -> str:
     return key
 
 
-def _request(call: Call, dialect: int) -> dict[str, Any]:
+def _request(call: Call, form: Form) -> dict[str, Any]:
     request: dict[str, Any] = {
         "model": call.model,
         "messages": [dict(message) for message in call.messages],
@@ -251,13 +405,13 @@ def _request(call: Call, dialect: int) -> dict[str, Any]:
         "top_p": call.top_p,
         "max_tokens": call.max_tokens,
     }
-    if dialect <= _SCHEMA:
+    if form.mode == "json_schema":
         schema = {"name": call.purpose, "schema": dict(call.schema), "strict": True}
         request["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if dialect == _SCHEMA_UNTHINKING:
-        request["extra_body"] = dict(_NO_THINKING)
-    if dialect == _JSON:
+    elif form.mode == "json_object":
         request["response_format"] = {"type": "json_object"}
+    if form.quiet:
+        request["extra_body"] = {"chat_template_kwargs": {"enable_thinking": False}}
     return request
 
 

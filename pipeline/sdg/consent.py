@@ -10,18 +10,21 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.corpus.records import Document, Passage, read_documents, read_imported, read_passages
 from pipeline.errors import NoConsent
-from pipeline.files import append_line, canonical_json
+from pipeline.files import append_line, canonical_json, digest_value
 from pipeline.recipe import SdgSettings
 from pipeline.run import Run
 from pipeline.sdg.address import address_of
 from pipeline.sdg.batches import asked_documents
+from pipeline.sdg.feedback import avoid_for
 from pipeline.sdg.writer import OFFLINE
 
-FORMAT = 1
-"""Version of a line, written as `v`; a later one counts for nothing."""
+FORMAT = 2
+"""Version of a line, written as `v`. Any other counts for nothing: the first one named no
+documents, so nobody can tell what its yes was given to."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,49 @@ class Leaving:
     Attributes:
         host: for where: name and, if the address has one, port.
         base_url: the address without user name, password and query.
-        documents: how many documents parts would be sent of.
+        ids: of the documents that parts would be sent of; an id is a hash of the text.
         passages: how many passages they have.
         characters: their text; each passage may be sent several times.
         loopback: whether the host is this machine, so that nothing leaves it.
+        along: the user's own words that go with every call, each kind named; empty for none.
     """
 
     host: str
     base_url: str
-    documents: int
+    ids: frozenset[str]
     passages: int
     characters: int
     loopback: bool
+    along: tuple[str, ...] = ()
+
+    @property
+    def documents(self) -> int:
+        """How many documents parts would be sent of."""
+        return len(self.ids)
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return self.base_url.partition(":")[0]
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for exactly these documents, to show."""
+        return digest_value(sorted(self.ids))[:16]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is shown of it, by name; the documents' digest for their ids."""
+        return {
+            "host": self.host,
+            "base_url": self.base_url,
+            "documents": self.documents,
+            "digest": self.digest,
+            "passages": self.passages,
+            "characters": self.characters,
+            "loopback": self.loopback,
+            "along": list(self.along),
+        }
 
 
 def leaving(corpus_folder: Path, settings: SdgSettings) -> Leaving | None:
@@ -70,11 +104,29 @@ def leaving_of(
     return Leaving(
         host=address.host,
         base_url=address.base,
-        documents=len(asked),
+        ids=frozenset(document.id for document, _ in asked),
         passages=sum(len(cut) for _, cut in asked),
         characters=sum(len(passage.text) for _, cut in asked for passage in cut),
         loopback=address.loopback,
+        along=_along(settings),
     )
+
+
+def _along(settings: SdgSettings) -> tuple[str, ...]:
+    """What of the recipe leaves with the documents, in words."""
+    examples = len(settings.examples)
+    # Later rounds are told more, and the last one is told all of it.
+    rejected = len(avoid_for(settings, settings.rounds))
+    return (
+        *(["the audience"] if settings.audience else ()),
+        *(["the language"] if settings.language else ()),
+        *([_counted(examples, "example query", "example queries")] if examples else ()),
+        *([_counted(rejected, "rejected question", "rejected questions")] if rejected else ()),
+    )
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def record_consent(run: Run, agreed: Leaving, clock: Callable[[], float]) -> None:
@@ -88,11 +140,8 @@ def record_consent(run: Run, agreed: Leaving, clock: Callable[[], float]) -> Non
     row = {
         "v": FORMAT,
         "time": round(clock(), 3),
-        "host": agreed.host,
-        "base_url": agreed.base_url,
-        "documents": agreed.documents,
-        "passages": agreed.passages,
-        "characters": agreed.characters,
+        **agreed.fields,
+        "ids": sorted(agreed.ids),
     }
     torn = "" if _ends_whole(run.consents_path) else "\n"
     append_line(run.consents_path, torn + canonical_json(row))
@@ -106,18 +155,18 @@ def has_consent(run: Run, wanted: Leaving) -> bool:
 def consented_at(run: Run, wanted: Leaving) -> float | None:
     """When the first yes that covers this was recorded, in seconds since the epoch; None for none.
 
-    The rule: one single yes was for the same host, and for at least as many documents, passages
-    and characters. So a yes to the whole corpus covers a trial and every repetition, other models
-    and settings included; a grown corpus, or another host or port, needs another yes.
+    The rule: one single yes was for the same scheme and host, and named every document that is
+    wanted. So a yes to the whole corpus covers a trial and every repetition, other models,
+    guidance and settings included; a document that is new or was edited, another host or port, and
+    http instead of https need another yes.
     """
     return next(
         (
-            when
-            for when, host, documents, passages, characters in _consents(run.consents_path)
-            if host == wanted.host
-            and documents >= wanted.documents
-            and passages >= wanted.passages
-            and characters >= wanted.characters
+            agreed.when
+            for agreed in _consents(run.consents_path)
+            if agreed.host == wanted.host
+            and agreed.scheme == wanted.scheme
+            and agreed.ids >= wanted.ids
         ),
         None,
     )
@@ -145,19 +194,42 @@ def in_words(what: Leaving) -> str:
         f"up to {what.characters:,} characters of {what.documents:,} documents "
         f"({what.passages:,} passages)"
     )
+    unsafe = " unencrypted" if what.scheme == "http" and not what.loopback else ""
     here = " on this machine" if what.loopback else ", outside of this machine"
-    return f"{amount} go to {what.host}{here}"
+    along = along_words(what)
+    return f"{amount} go{unsafe} to {what.host}{here}{along and f', and {along}'}"
 
 
-def _consents(path: Path) -> Iterator[tuple[float, str, int, int, int]]:
+def along_words(what: Leaving) -> str:
+    """What of the user's own words goes along, in one clause; empty where nothing does."""
+    if not what.along:
+        return ""
+    *most, last = what.along
+    listed = f"{', '.join(most)} and {last}" if most else last
+    return f"with them goes what the recipe tells the writer: {listed}"
+
+
+@dataclass(frozen=True)
+class _Consent:
+    """One yes: when, for where, and to which documents."""
+
+    when: float
+    scheme: str
+    host: str
+    ids: frozenset[str]
+
+
+def _consents(path: Path) -> Iterator[_Consent]:
     if not path.is_file():
         return
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-            if row["v"] <= FORMAT:
-                sizes = (int(row[name]) for name in ("documents", "passages", "characters"))
-                yield (float(row["time"]), str(row["host"]), *sizes)  # type: ignore[misc]
+            if row["v"] == FORMAT:
+                scheme = str(row["base_url"]).partition(":")[0]
+                yield _Consent(
+                    float(row["time"]), scheme, str(row["host"]), frozenset(map(str, row["ids"]))
+                )
         except (ValueError, KeyError, TypeError):
             continue
 

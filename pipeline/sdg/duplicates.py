@@ -1,4 +1,4 @@
-"""Questions that ask the same: every later twin of a better question is flagged."""
+"""What the whole corpus alone shows: twins of questions, and evidence that stands everywhere."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 
+from pipeline.corpus.records import Passage
 from pipeline.sdg.records import Flag, Sample
 from pipeline.texts import terms
+
+REPEATED_DOCUMENTS = 3
+"""A text that stands in so many documents belongs to none of them."""
 
 
 def flag_duplicates(samples: Sequence[Sample], similarity: float) -> list[Sample]:
@@ -40,6 +44,26 @@ def flag_duplicates(samples: Sequence[Sample], similarity: float) -> list[Sample
             reason = f"asks the same as {samples[twin].id}: {samples[twin].question!r}"
             flags = (*samples[place].flags, Flag("duplicate", reason, blocking=True))
             flagged[place] = replace(samples[place], flags=flags)
+    return flagged
+
+
+def flag_repeated(samples: Sequence[Sample], passages: Iterable[Passage]) -> list[Sample]:
+    """The samples, marked where all of the evidence stands in `REPEATED_DOCUMENTS` or more.
+
+    Such a passage is a header, a licence or a generated note, and has rivals that say the same.
+    """
+    documents: dict[str, set[str]] = defaultdict(set)
+    shown: dict[str, str] = {}
+    for passage in passages:
+        shown[passage.id] = " ".join(passage.text.split())
+        documents[shown[passage.id]].add(passage.document)
+    flagged = []
+    for sample in samples:
+        fewest = min(len(documents[shown[identity]]) for identity in sample.passages)
+        if fewest >= REPEATED_DOCUMENTS:
+            flag = Flag("repeated", f"its evidence stands in {fewest} documents", blocking=False)
+            sample = replace(sample, flags=(*sample.flags, flag))
+        flagged.append(sample)
     return flagged
 
 

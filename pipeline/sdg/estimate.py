@@ -29,7 +29,7 @@ from pipeline.sdg.batches import (
     questions_for,
 )
 from pipeline.sdg.guidance import guidance_of
-from pipeline.sdg.prompts import generate_messages_length, judge_messages_length
+from pipeline.sdg.prompts import NEARBY_MAX, generate_messages_length, judge_messages_length
 from pipeline.sdg.writer import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
@@ -94,7 +94,7 @@ def estimate(
     prompts = generate_messages_length(guidance_of(settings)) + judge_messages_length()
     tokens_in = batches * prompts / CHARACTERS_PER_TOKEN + questions * _TOKENS_PER_PAIR
     tokens_in += sum(
-        CALLS_PER_BATCH * _sent(cut, count, settings)
+        CALLS_PER_BATCH * _sent(cut, count, settings) + _beside(cut, count, settings)
         for cut, count in zip(by_document, counts, strict=True)
     )
     calls = CALLS_PER_BATCH * batches
@@ -125,6 +125,14 @@ def _sent(passages: Sequence[Passage], questions: int, settings: SdgSettings) ->
     each = _passages_per_question(settings)
     held = (min(len(passages), size * each) for size in batch_sizes(questions))
     return mean * sum(held)
+
+
+def _beside(passages: Sequence[Passage], questions: int, settings: SdgSettings) -> float:
+    """Tokens of the neighbours that writing calls show beside the evidence."""
+    mean = sum(passage.tokens for passage in passages) / len(passages)
+    each = _passages_per_question(settings)
+    room = (max(0.0, len(passages) - size * each) for size in batch_sizes(questions))
+    return mean * sum(min(NEARBY_MAX, left) for left in room)
 
 
 def _passages_per_question(settings: SdgSettings) -> float:

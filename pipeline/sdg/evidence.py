@@ -48,7 +48,7 @@ def worth_of(passage: Passage) -> Worth:
         return Worth.LITTLE
     if shows(passage):
         return Worth.MUCH
-    prose = any(sentence.is_prose and sentence.is_closed for sentence in sentences(passage.text))
+    prose = any(sentence.is_closed and sentence.is_prose for sentence in sentences(passage.text))
     return Worth.MUCH if prose else Worth.SOME
 
 

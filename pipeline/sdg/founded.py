@@ -30,9 +30,9 @@ _IDENTIFIER = re.compile(
     r"(?P<url>(?:https?://|www\.)[^\s<>\"')\]]+)"
     r"|(?<![\w-])--[A-Za-z][\w-]*"  # an option
     r"|(?<![\w/.<])/[A-Za-z][\w.-]*(?:/[\w.-]+)+"  # a path
-    r"|\w*[A-Za-z]\w*(?:\.\w*[A-Za-z]\w*)+"  # a dotted name
-    r"|[A-Za-z]\w*_\w+"  # snake case
-    r"|[a-z]+[A-Z]\w*|[A-Z][a-z0-9]+[A-Z]\w*"  # camel case
+    r"|(?<!\w)[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"  # a dotted name
+    r"|(?<!\w)[A-Za-z][A-Za-z0-9]*_\w+"  # snake case
+    r"|(?<!\w)(?:[a-z]+[A-Z]\w*|[A-Z][a-z0-9]+[A-Z]\w*)"  # camel case
     r"|(?<![\w.-])[A-Za-z]+\d\w*"  # letters and digits
     r"|`[^`\n]{2,60}`"
 )
@@ -92,7 +92,7 @@ def unfounded_in(answer: str, evidence: Iterable[str]) -> list[Unfounded]:
     for match in _NUMBER.finditer(rest):
         spelled = match.group().strip()
         if not there.counts(match["digits"], match["unit"]):
-            bare = match["digits"].isdigit() and not match["unit"]
+            bare = len(match["digits"]) < 4 and match["digits"].isdigit() and not match["unit"]
             small = bare and int(match["digits"]) <= COUNTS_MAX
             found.setdefault(spelled, Unfounded(spelled, certain=not small))
     return list(found.values())

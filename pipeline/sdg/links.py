@@ -140,31 +140,28 @@ class Crossings:
         self._used: Counter[int] = Counter()
         self._taken: set[tuple[int, int]] = set()
         vocabulary: dict[str, int] = {}
-        passages_with: Counter[int] = Counter()
         documents_with: Counter[int] = Counter()
         for number, (document, passages) in enumerate(asked):
-            met: set[int] = set()
-            anchors = self._of.setdefault(document.id, [])
+            first = len(self._places)
             for position, passage in enumerate(passages):
-                if worth(passage) < Worth.MUCH:
-                    continue
-                distinct = sorted({t for t in content_terms(passage.text) if len(t) >= _LENGTH_MIN})
-                said = array("l", (vocabulary.setdefault(t, len(vocabulary)) for t in distinct))
-                passages_with.update(said)
-                met.update(said)
-                anchors.append(len(self._places))
-                self._places.append(_Place(number, position, passage))
-                self._said.append(said)
-            documents_with.update(met)
+                if worth(passage) == Worth.MUCH:
+                    self._places.append(_Place(number, position, passage))
+                    self._said.append(_numbered(passage.text, vocabulary))
+            self._of[document.id] = list(range(first, len(self._places)))
+            documents_with.update({term for said in self._said[first:] for term in said})
+        self._weigh(vocabulary, documents_with)
+
+    def _weigh(self, vocabulary: Mapping[str, int], documents_with: Mapping[int, int]) -> None:
+        passages_with = Counter(term for said in self._said for term in said)
         total = len(self._places)
         # Squared, as both vectors of a cosine hold it.
         weight = {t: math.log((total + 1) / count) ** 2 for t, count in passages_with.items()}
-        self._norms = [math.sqrt(sum(weight[t] for t in said)) for said in self._said]
+        self._norms = [math.sqrt(sum(weight[term] for term in said)) for said in self._said]
         rare = _rare(passages_with, vocabulary, total)
         self._weights = {term: weight[term] for term in rare if documents_with[term] > 1}
         self._holders: dict[int, list[int]] = defaultdict(list)
-        for place, numbers_said in enumerate(self._said):
-            for term in numbers_said:
+        for place, said in enumerate(self._said):
+            for term in said:
                 if term in self._weights:
                     self._holders[term].append(place)
 
@@ -214,12 +211,14 @@ class Crossings:
         return max(fit, key=lambda o: (strength[o] / (1 + self._used[o]), -o), default=None)
 
     def _fits(self, other: int, chain: Sequence[int]) -> bool:
-        place = self._places[other]
-        return other not in chain and all(
-            self._places[member].document != place.document
-            or abs(self._places[member].position - place.position) >= _SPACING
-            for member in chain
-        )
+        """Whether a passage says something else than each of a chain's, and stands elsewhere."""
+        place, mine = self._places[other], set(self._said[other])
+        for member in chain:
+            there = self._places[member]
+            near = abs(there.position - place.position) < _SPACING
+            if (there.document == place.document and near) or self._same(mine, self._said[member]):
+                return False
+        return True
 
     def _linked(self, place: int) -> Mapping[int, float]:
         """Passages that share rare terms with one, and how strongly; none that says the same."""
@@ -242,6 +241,12 @@ class Crossings:
     @staticmethod
     def _same(mine: set[int], others: array[int]) -> bool:
         return sum(t in mine for t in others) > _LIKENESS_MAX * min(len(mine), len(others))
+
+
+def _numbered(text: str, vocabulary: dict[str, int]) -> array[int]:
+    """The distinct terms of a text that could link, by numbers; new ones get the next."""
+    distinct = sorted({term for term in content_terms(text) if len(term) >= _LENGTH_MIN})
+    return array("l", (vocabulary.setdefault(term, len(vocabulary)) for term in distinct))
 
 
 def _ordered(pair: tuple[int, int]) -> tuple[int, int]:

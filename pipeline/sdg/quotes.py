@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 from pipeline.corpus.records import Passage
 from pipeline.sdg.data_blocks import INVISIBLE
@@ -30,8 +31,10 @@ _TYPED = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‑": "-", "‹": "<", "›": ">"}
 )
 """Characters that models type in their own way, and those that our prompts replace."""
-_AROUND = re.compile(r"^(?:\.{3}|[\s\"'“”‘’`…])+|(?:\.{3}|[\s\"'“”‘’`…])+$")
-"""What models put around a quote."""
+_AROUND = " \t\n\"'“”‘’`…"
+"""What models put around a quote, besides three dots."""
+_GAP = re.compile(r"\s*(?:\[(?:\.{3}|…)\]|\.{3}|…)\s*")
+"""Where models leave something out."""
 _CLUSTER = re.compile(r"\s+|.", re.DOTALL)
 _WORD = re.compile(r"\w+")
 
@@ -40,18 +43,25 @@ def locate(words: str, passages: Sequence[Passage], preferred: str) -> Quote | N
     """Find a quote in the passages, the one that it was said to stand in first.
 
     Case, whitespace, compatibility forms, invisible characters and typographic quotes and dashes
-    don't count. What stands nowhere so is looked for with a few slips (`LIKENESS_MIN`). The result
-    is the passage's own spelling in either case.
+    don't count. What stands nowhere so is looked for with a few slips (`LIKENESS_MIN`), and a quote
+    with a gap ("...") by its parts, of which the longest is taken. The result is the passage's own
+    spelling in any case.
 
     Args:
         words: the quote as the model wrote it.
         passages: those that the model saw.
         preferred: the id of the passage that it named.
     """
-    wanted = _folded(_AROUND.sub("", words)).text.strip()
+    bare = _bare(words)
+    ordered = sorted(passages, key=lambda passage: passage.id != preferred)
+    parts = _GAP.split(bare)
+    return _found(bare, ordered) or (_parts(parts, ordered) if len(parts) > 1 else None)
+
+
+def _found(bare: str, ordered: Sequence[Passage]) -> Quote | None:
+    wanted = _folded(bare).text.strip()
     if len(wanted) < _LENGTH_MIN:
         return None
-    ordered = sorted(passages, key=lambda passage: passage.id != preferred)
     for passage in ordered:
         folded = _folded(passage.text)
         at = folded.text.find(wanted)
@@ -66,6 +76,25 @@ def locate(words: str, passages: Sequence[Passage], preferred: str) -> Quote | N
             start, end = folded.places[span[0]][0], folded.places[span[1] - 1][1]
             return folded.quote(passage, start, end)
     return None
+
+
+def _parts(parts: Sequence[str], ordered: Sequence[Passage]) -> Quote | None:
+    """The longest part of a quote with gaps, if all stand in one passage, one after another."""
+    for passage in ordered:
+        found = [_found(part, [passage]) for part in parts]
+        quotes = [quote for quote in found if quote]
+        if len(quotes) == len(parts) and all(a.end <= b.start for a, b in pairwise(quotes)):
+            return max(quotes, key=lambda quote: quote.end - quote.start)
+    return None
+
+
+def _bare(words: str) -> str:
+    """A quote without what models put around it."""
+    while True:
+        bare = words.strip(_AROUND).removeprefix("...").removesuffix("...")
+        if bare == words:
+            return bare
+        words = bare
 
 
 @dataclass(frozen=True)

@@ -165,13 +165,27 @@ def refused(settings: SdgSettings, status: int, said: str) -> EndpointFailure:
     )
 
 
-def exhausted(settings: SdgSettings, attempts: int, reason: str) -> EndpointFailure:
+def silent(settings: SdgSettings, minutes: float, reason: str) -> EndpointFailure:
     """It did not pass in the time that we wait."""
     return EndpointFailure(
-        f"{where(settings)} did not answer a call in {attempts} attempts; the last time: {reason}.",
+        f"{where(settings)} did not answer any call for {minutes:.0f} minutes; the last time: "
+        f"{reason}.",
         safe=SAFE,
         next_step="Wait a while and run the same command again, perhaps with a lower "
         "sdg.concurrency or a longer sdg.timeout_seconds; it goes on where it stopped.",
+    )
+
+
+def unusable_replies(
+    settings: SdgSettings, failed: int, first: int, problem: str, said: str
+) -> EndpointFailure:
+    """Most of the first replies hold nothing that can be used."""
+    return EndpointFailure(
+        f"{failed} of the first {first} replies of {settings.model} were of no use: {problem}. "
+        f"One says: {said!r}.",
+        safe=SAFE,
+        next_step="Look at the replies in sdg/calls.jsonl, choose another sdg.model, and run the "
+        "same command again; a few documents can be tried first with `embedsmith trial`.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.corpus.records import Passage
 from pipeline.sdg.checks import check
-from pipeline.sdg.duplicates import flag_duplicates
+from pipeline.sdg.duplicates import flag_duplicates, flag_repeated
 from pipeline.sdg.records import Sample, sample_id
 from pipeline.sdg.writer import Draft, Lost
 
@@ -27,7 +27,9 @@ class Samples:
         return known
 
     def all(self, drafts: Sequence[Draft | Lost], similarity: float) -> list[Sample]:
-        """The samples in order, twins flagged; the same question on the same evidence counts once.
+        """The samples in order, twins and evidence that stands everywhere flagged.
+
+        The same question on the same evidence counts once.
 
         Args:
             drafts: what was written and lost.
@@ -38,7 +40,8 @@ class Samples:
             if isinstance(draft, Draft):
                 sample = self.of(draft)
                 samples.setdefault(sample.id, sample)
-        return flag_duplicates(list(samples.values()), similarity)
+        found = flag_repeated(list(samples.values()), self._passages.values())
+        return flag_duplicates(found, similarity)
 
     def _checked(self, draft: Draft) -> Sample:
         texts = (self._passages[passage].text for passage in draft.passages)
@@ -56,4 +59,8 @@ class Samples:
             hops=draft.hops,
             kind=draft.kind,
             writer=self._writer,
+            judge=draft.judge,
+            style=draft.style,
+            language=draft.language,
+            round=draft.assignment.round,
         )

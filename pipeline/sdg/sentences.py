@@ -38,12 +38,11 @@ class Sentence:
     def is_prose(self) -> bool:
         """Whether it reads like a sentence or a phrase: not code, a signature or a lead-in."""
         plain = self.plain
-        letters = sum(character.isalpha() or character.isspace() for character in plain)
         return (
             len(plain.split()) in _PROSE_WORDS
-            and letters >= _PROSE_LETTERS * len(plain)
             and not plain.endswith(":")
             and not _OWN_LINE.match(plain)
+            and sum(map(str.isalpha, plain)) + plain.count(" ") >= _PROSE_LETTERS * len(plain)
         )
 
     @property

@@ -43,7 +43,7 @@ _SHOWING = frozenset(["this", "that", "these", "those"])
 _TOKEN = re.compile(r"[^\W_][\w.'’+#-]*", re.UNICODE)
 _NAMED = re.compile(
     r"`[^`]+`|\"[^\"]{2,}\"|“[^”]{2,}”|"
-    r"\b\w*[A-Za-z]\w*[_.]\w*[A-Za-z]\w*|\b[a-z]+[A-Z]\w*|\b[A-Za-z]+\d\w*|(?<!\S)--?[A-Za-z]\w*|"
+    r"\b[A-Za-z][A-Za-z0-9]*[_.]\w*[A-Za-z]|\b[a-z]+[A-Z]|\b[A-Za-z]+\d|(?<!\S)--?[A-Za-z]|"
     r"(?<=\s)[A-Z][\w+#-]+|\b[A-Z]{2,}\b"
 )
 """What names something: code, a quotation, an identifier, a capital inside the question."""

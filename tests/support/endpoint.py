@@ -1,7 +1,10 @@
 """A scripted LLM endpoint: a real HTTP server on loopback that speaks the OpenAI protocol.
 
 It reads the passages and slots that embedsmith's prompts send and answers with plausible JSON,
-the same request always with the same text. `script` tells it to misbehave for the next calls.
+the same request always with the same text. `script` tells it to misbehave for the next calls:
+429 with and without Retry-After, 202, 500, a page with status 200, truncation, think blocks, slow
+replies, resets, a model that is gone. `refuses` and `ignores` say which ways to ask for JSON it
+doesn't take, or takes without following them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from typing import Any
 MODEL = "scripted/model"
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
+PROBE = "probe"
+"""The place of tiny calls in `script` and `always`: chat requests without a document's text."""
 
 _PASSAGE = re.compile(r'<passage id="([^"]+)">\n(.*?)\n</passage>', re.DOTALL)
 _SLOTS = re.compile(r"<slots>\n(.*?)\n</slots>", re.DOTALL)
@@ -65,8 +70,15 @@ class Request:
 
     @property
     def purpose(self) -> str:
-        """`generate` or `judge`, by what the prompt asks for."""
-        return "generate" if "<slots>" in self.body["messages"][-1]["content"] else "judge"
+        """`generate`, `judge` or `probe`, by what the prompt asks for."""
+        text = _asked(self.body)
+        return "generate" if "<slots>" in text else "judge" if "<pair " in text else PROBE
+
+    @property
+    def place(self) -> str:
+        """Where it counts: its path, or `PROBE`."""
+        tiny = self.path == CHAT and "colours" in _asked(self.body)
+        return PROBE if tiny else self.path
 
     @property
     def identity(self) -> str:
@@ -83,6 +95,8 @@ class ScriptedEndpoint:
         models: what `GET /models` lists.
         delay: seconds before every usual completion.
         hold_after: how many chat requests are answered; later ones wait and come to nothing.
+        refuses: options that get a 400: `json_schema`, `json_object`, `chat_template_kwargs`.
+        ignores: ways to ask for JSON that get a 200 and no JSON.
         in_flight_most: the most requests that were open at once.
     """
 
@@ -91,15 +105,19 @@ class ScriptedEndpoint:
         models: tuple[str, ...] = (MODEL,),
         delay: float = 0.0,
         hold_after: int | None = None,
+        refuses: frozenset[str] = frozenset(),
+        ignores: frozenset[str] = frozenset(),
     ) -> None:
         self.requests: list[Request] = []
         self.answered: list[Request] = []
         self.models = models
         self.delay = delay
         self.hold_after = hold_after
+        self.refuses = refuses
+        self.ignores = ignores
         self.in_flight_most = 0
         self._over = threading.Event()
-        self._in_flight = 0
+        self._in_flight = self._arrived = 0
         self._scripts: dict[str, list[Answer]] = {}
         self._always: dict[str, Answer] = {}
         self._guard = threading.Lock()
@@ -124,8 +142,12 @@ class ScriptedEndpoint:
                 self._always[path] = answer
 
     def chats(self) -> list[Request]:
-        """The chat requests that arrived."""
-        return [request for request in self.requests if request.path == CHAT]
+        """The chat requests that arrived, the tiny ones left out."""
+        return [request for request in self.requests if request.place == CHAT]
+
+    def probes(self) -> list[Request]:
+        """The tiny chat requests that arrived."""
+        return [request for request in self.requests if request.place == PROBE]
 
     def __enter__(self) -> ScriptedEndpoint:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -141,12 +163,17 @@ class ScriptedEndpoint:
             self.requests.append(request)
             self._in_flight += 1
             self.in_flight_most = max(self.in_flight_most, self._in_flight)
-            if self.hold_after is not None and len(self.chats()) > self.hold_after:
+            self._arrived += request.place == CHAT
+            late = self.hold_after is not None and self._arrived > self.hold_after
+            if late and request.place == CHAT:
                 return Answer(hold=True)
-            waiting = self._scripts.get(request.path)
+            if self.refuses & _options(request.body):
+                return Answer(400)
+            waiting = self._scripts.get(request.place)
             if waiting:
                 return waiting.pop(0)
-            return self._always.get(request.path, Answer(delay=self.delay))
+            usual = Answer() if request.place == PROBE else Answer(delay=self.delay)
+            return self._always.get(request.place, usual)
 
     def _body(self, request: Request, answer: Answer) -> str:
         if answer.body or answer.status >= 400:
@@ -154,12 +181,15 @@ class ScriptedEndpoint:
         if request.path == MODELS:
             return json.dumps({"object": "list", "data": [{"id": name} for name in self.models]})
         content = answer.content
+        if request.place == PROBE and content is None:
+            content = _colours(request.body, self.ignores)
         if content is None:
             content = reply_to(request.body)
             content = content[: answer.cut] if answer.cut else content
             content = answer.wrap[0] + content + answer.wrap[1]
-        with self._guard:
-            self.answered.append(request)
+        if request.place == CHAT:
+            with self._guard:
+                self.answered.append(request)
         return completion(request.body["model"], content, answer.finish_reason)
 
     def _ended(self) -> None:
@@ -183,13 +213,31 @@ def completion(model: str, content: str | None, finish_reason: str = "stop") -> 
 
 def reply_to(body: dict[str, Any]) -> str:
     """Plausible JSON for a writing or a judging request."""
-    text = body["messages"][-1]["content"]
+    text = _asked(body)
     if slots := _SLOTS.search(text):
         passages = dict(_PASSAGE.findall(text))
         pairs = [_pair(slot, passages) for slot in json.loads(slots.group(1))]
         return json.dumps({"pairs": pairs})
     grades = [_grade(name, number) for number, name in enumerate(_PAIR.findall(text))]
     return json.dumps({"grades": grades})
+
+
+def _asked(body: dict[str, Any]) -> str:
+    """The request itself, which a correction may follow."""
+    messages = body.get("messages", ())
+    return next((str(m["content"]) for m in messages if m["role"] == "user"), "")
+
+
+def _options(body: dict[str, Any]) -> set[str]:
+    form = body.get("response_format", {}).get("type", "")
+    return {form, *({"chat_template_kwargs"} & set(body))}
+
+
+def _colours(body: dict[str, Any], ignores: frozenset[str]) -> str:
+    form = body.get("response_format", {}).get("type", "")
+    if not form or form in ignores:
+        return "Red, green and blue."
+    return json.dumps({"colours" if form == "json_schema" else "names": ["red", "green", "blue"]})
 
 
 def _pair(slot: dict[str, Any], passages: dict[str, str]) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from pipeline.files import write_jsonl
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
 from pipeline.run import create_run, home, list_runs
 from tui.corpus_rows import detail_rows, document_header, document_row, table_of
-from tui.disk import Listing, completion, count_files, list_folder, off_loop
+from tui.disk import Listing, completion, count_files, list_folder
 from tui.glyphs import ASCII, UNICODE
 from tui.keys import keys_of
+from tui.off_loop import off_loop
 from tui.rows import plain, width_of
 from tui.sources import MANY_FILES, Place, glance_at, look_at
 

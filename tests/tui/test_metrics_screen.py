@@ -1,6 +1,7 @@
 """The Metrics step: table, verdict, misses, and files of it."""
 
 import json
+import threading
 
 import pytest
 from measured import ranked_set, write_evaluation
@@ -47,6 +48,59 @@ def test_the_users_own_set_leads_and_every_metric_has_its_difference(at_metrics)
         assert "Better: nDCG@10" in screen_text(wizard)
 
     at_metrics(script)
+
+
+def test_enter_goes_on_from_the_table_the_misses_and_an_empty_list_of_wins(at_metrics):
+    async def script(pilot, wizard):
+        for looks in range(4):
+            wizard.open_step("metrics")
+            await until(pilot, lambda: "nDCG@10" in screen_text(wizard))
+            # In a row, as a slow line hands them over.
+            await pilot.press(*["v"] * looks, "enter")
+            await until(pilot, lambda: getattr(wizard.screen, "STEP", "") == "export")
+            wizard.open_step("metrics")
+            await pilot.press(*["v"] * (3 - looks))
+
+    at_metrics(script)
+
+
+def test_misses_that_come_late_are_not_shown_for_another_set(at_metrics, monkeypatch):
+    from pipeline.eval.misses import load_misses
+
+    gate = threading.Event()
+
+    def slow(folder, name, k):
+        found = load_misses(folder, name, k)
+        if name == "tickets":
+            gate.wait(10)
+        return found
+
+    monkeypatch.setattr("tui.screens.metrics.load_misses", slow)
+
+    async def script(pilot, wizard):
+        await pilot.press("v", "s")
+        await until(pilot, lambda: "of 60 queries missed" in screen_text(wizard))
+        gate.set()
+        await pilot.pause(0.2)
+        assert "of 60 queries missed" in screen_text(wizard)
+
+    at_metrics(script)
+
+
+def test_the_passages_of_a_miss_are_paged(at_metrics):
+    async def script(pilot, wizard):
+        await pilot.press("v")
+        await until(pilot, lambda: "should be found" in screen_text(wizard))
+        pane = wizard.screen.query_one("#miss")
+        await until(pilot, lambda: pane.max_scroll_y > 0)
+        seen = []
+        for _ in range(pane.max_scroll_y + 1):
+            await pilot.press("space")
+            seen.append(pane.scroll_offset.y)
+        assert max(seen) == pane.max_scroll_y
+        assert 0 in seen
+
+    at_metrics(script, size=(80, 16))
 
 
 def test_misses_show_the_query_what_should_win_and_what_won(at_metrics):

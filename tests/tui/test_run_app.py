@@ -130,6 +130,39 @@ def test_a_key_that_waits_is_dropped_where_the_user_went_elsewhere(
     drive(wizard, script)
 
 
+def test_a_reading_that_breaks_keeps_no_key_waiting(make_wizard, rehearsal_run, readings):
+    wizard = make_wizard()
+
+    def broken(_run, _variant):
+        raise TypeError("a bug")
+
+    readings(broken).gate.set()
+
+    async def script(pilot):
+        wizard.take_run(snapshot_of(rehearsal_run))
+        wizard.read_run()
+        await until(pilot, lambda: "a bug" in wizard.notice[0])
+        assert wizard.settled
+
+    drive(wizard, script)
+
+
+def test_a_slow_reading_does_not_hold_up_leaving(make_wizard, rehearsal_run, readings):
+    wizard = make_wizard()
+    held = readings()
+    left = []
+
+    async def script(pilot):
+        wizard.take_run(snapshot_of(rehearsal_run))
+        wizard.read_run()
+        await until(pilot, lambda: held.begun)
+        left.append(time.monotonic())
+
+    drive(wizard, script)
+    assert time.monotonic() - left[0] < 5
+    held.gate.set()
+
+
 def test_two_keys_start_one_worker(make_wizard, rehearsal_run, monkeypatch):
     wizard = make_wizard()
     calls, gate = [], threading.Event()

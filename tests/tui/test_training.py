@@ -7,7 +7,7 @@ import pytest
 from pipeline.journal import Event
 from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import schedule_for
-from tui.training import fold_training
+from tui.training import TrainingView
 
 
 class Journal:
@@ -43,7 +43,10 @@ class Journal:
         return self.say("metric", after, step=step, ndcg_at_10=score, base_ndcg_at_10=base)
 
     def view(self):
-        return fold_training(self.events)
+        view = TrainingView()
+        for event in self.events:
+            view.take(event)
+        return view
 
 
 def test_losses_stand_at_their_steps_and_the_newest_numbers_are_kept():
@@ -162,5 +165,5 @@ def test_folding_on_gives_what_folding_at_once_gives():
     journal.say("started").say("resumed", step=6).steps(7, 9)
     view = None
     for event in journal.events:
-        view = fold_training([event], view)
+        view.take(event)
     assert view == journal.view()

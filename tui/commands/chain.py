@@ -19,6 +19,7 @@ from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_ru
 from pipeline.sdg.consent import Leaving, leaving
 from pipeline.stage import STAGE_NAMES, Status, adopt, once_more, status_of_run
 from tui.commands.consent import agree, corpus_of, say_estimate
+from tui.commands.corpus_report import say_corpus
 from tui.commands.finding import overrides_of, rehearsal_for, run_for
 from tui.commands.machine import require_machine
 from tui.commands.own_queries import OwnQueries
@@ -148,6 +149,7 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
             output.say(f"{name}: done in {duration(last.data['seconds'])}.{partial}")
     own.measure(run, variant)
     if span == ("corpus",) and (corpus := corpus_of(run, variant)):
+        say_corpus(corpus, recipe.sdg, output)
         say_estimate(corpus, recipe.sdg, output)
     if not worked:
         output.say("Nothing was stale: every stage asked for is up to date.")

@@ -34,10 +34,13 @@ def agree(run: Run, leaving: Leaving | None, arguments: Namespace, output: Outpu
         return
     sentence = consent.in_words(leaving)
     output.say(f"Before the first call: {sentence}.")
-    output.record("leaving", asdict(leaving))
+    output.record("leaving", leaving.fields)
     if arguments.yes or (not arguments.json and _asked()):
         record_consent(run, leaving, time.time)
-        output.say("Agreed, and written down; it holds for this host until the corpus grows.")
+        output.say(
+            f"Agreed, and written down; it holds for these documents (digest {leaving.digest}) "
+            "at this address, whatever else the recipe says."
+        )
     require_consent(run, leaving)
 
 

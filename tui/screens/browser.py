@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from textual.binding import BindingType
 
-from tui.disk import Listing, count_files, list_folder, off_loop
+from tui.disk import Listing, count_files, list_folder
 from tui.keys import bindings, keys_of
+from tui.off_loop import off_loop
 from tui.rows import Row, Span, cut_left, row
 from tui.screens.dialogs import Dialog
 from tui.widgets.pane import ListPane, Pane

@@ -13,7 +13,7 @@ from pipeline.profiles import Profile, find_profile
 from pipeline.recipe import Recipe
 from pipeline.run import Run, check_name, home
 from tui.corpus_rows import slice_words
-from tui.disk import Stopped, off_loop
+from tui.off_loop import Stopped, off_loop
 from tui.rows import Tone, row
 from tui.screens.step import StepScreen
 from tui.sources import (

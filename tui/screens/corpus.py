@@ -26,7 +26,7 @@ from tui.corpus_rows import (
     state_rows,
     totals_rows,
 )
-from tui.disk import off_loop
+from tui.off_loop import off_loop
 from tui.rows import Row, Tone
 from tui.screens.choosing import ChoosingScreen
 from tui.watch import Job, Snapshot

@@ -90,10 +90,16 @@ class MachineScreen(StepScreen):
             self.wizard.profile_id = Recipe().profile
         self.wizard.open_step("corpus")
 
+    def _another(self) -> str:
+        runs, new = (self.wizard.key_of(key) for key in ("everywhere.runs", "runs.new"))
+        return f"{runs} and {new}"
+
     def action_rehearse(self) -> None:
         """Go on with the rehearsal's small model."""
         if self.snapshot and not self.snapshot.rehearsal:
-            self.wizard.say("This run is no rehearsal: F3 and n start another one.", "warn")
+            self.wizard.say(
+                f"This run is no rehearsal: {self._another()} start another one.", "warn"
+            )
             return
         self.wizard.profile_id = REHEARSAL_PROFILE
         self.wizard.open_step("corpus")
@@ -103,7 +109,9 @@ class MachineScreen(StepScreen):
         from tui.screens.dialogs import Choice
 
         if self.snapshot:
-            self.wizard.say("The base model of a run stays: F3 and n start another run.", "warn")
+            self.wizard.say(
+                f"The base model of a run stays: {self._another()} start another run.", "warn"
+            )
             return
         if not (self._report and self._report.open):
             self.wizard.say("Every base model but the rehearsal's needs a GPU that passes.", "warn")
@@ -133,7 +141,8 @@ class MachineScreen(StepScreen):
     def _verdict_rows(self, width: int, _height: int) -> list[Row]:
         if self._report is None:
             return [()]
-        return verdict_rows(self._report, self.snapshot is not None, self.wizard.rehearsing, width)
+        key = self.wizard.key_of("machine.rehearse")
+        return verdict_rows(self._report, self.wizard.rehearsing, key, width)
 
 
 def read_report(profile_id: str) -> GateReport:
@@ -195,8 +204,15 @@ def check_rows(check: Check, glyphs: Glyphs, width: int) -> list[Row]:
     return rows
 
 
-def verdict_rows(report: GateReport, run_open: bool, rehearsing: bool, width: int) -> list[Row]:
-    """What the checks mean for the way on."""
+def verdict_rows(report: GateReport, rehearsing: bool, key: str, width: int) -> list[Row]:
+    """What the checks mean for the way on.
+
+    Args:
+        report: the gate's and the preflight's.
+        rehearsing: whether this is, or is about to be, a rehearsal.
+        key: begins one.
+        width: columns.
+    """
     if rehearsing:
         text = "A rehearsal: the whole chain on the CPU, with a small model that is not for use."
         tone: Tone = "warn"
@@ -205,7 +221,7 @@ def verdict_rows(report: GateReport, run_open: bool, rehearsing: bool, width: in
     else:
         text = (
             "No GPU here passes the gate, so no base model but the rehearsal's can be trained. "
-            "e rehearses the whole chain on the CPU, with a small model."
+            f"{key} rehearses the whole chain on the CPU, with a small model."
         )
         tone = "bad"
     return [row(" ", (line, tone)) for line in wrap(text, width - 2)]

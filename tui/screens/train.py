@@ -227,10 +227,11 @@ class TrainScreen(TrainBase):
                 f"The best weights become the model: so far those of step {best.step:,} "
                 f"(dev nDCG@10 {best.score:.3f}), and the last ones are measured, too."
             )
+        no, stop = self.wizard.key_of("dialog.no"), self.wizard.key_of("train.stop")
         lines = [
             f"{view.step:,} of {view.total:,} steps are done. {kept}",
             "The steps that are left are not made up for later: the model is finished.",
-            "To go on another time, press n here and x: that writes a checkpoint.",
+            f"To go on another time, press {no} here and {stop}: that writes a checkpoint.",
         ]
         if await self.wizard.push_screen_wait(Question("Finish training now?", lines)):
             self.wizard.request("finish", "finetune")

@@ -13,6 +13,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui.glyphs import ascii_only
 from tui.keys import bindings
@@ -83,6 +84,8 @@ class Pane(_Rows, can_focus=False):
         if not region.width:
             if later and self.is_attached:
                 self.set_timer(PLACED_SECONDS, lambda: self.update(later=False))
+            elif self._is_meant_to_show():
+                self.refresh(layout=True)
             return
         rows = list(self._build(region.width, region.height))
         if rows == self._rows:
@@ -95,6 +98,16 @@ class Pane(_Rows, can_focus=False):
         for y, (was, now) in enumerate(zip(before, rows, strict=True)):
             if was != now:
                 self.refresh_line(y)
+
+    def _is_meant_to_show(self) -> bool:
+        return all(node.display for node in self.ancestors_with_self if isinstance(node, Widget))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """How many rows there are. Without rows a pane gets no place, and without a place it can't
+        build any: then they are built for the width that it would have."""
+        if self._rows or self.scrollable_content_region.width:
+            return super().get_content_height(container, viewport, width)
+        return len(self._build(width, container.height))
 
     def _size_updated(
         self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from textual.suggester import Suggester
 
-from tui.disk import Listing, completion, list_folder, off_loop
+from tui.disk import Listing, completion, list_folder
+from tui.off_loop import off_loop
 
 
 class PathSuggester(Suggester):

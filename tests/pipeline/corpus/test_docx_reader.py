@@ -172,7 +172,8 @@ def test_footnotes_follow_their_paragraph():
     document.add_paragraph("next")
     notes = (
         f"<w:footnotes {nsdecls('w')}><w:footnote w:id='0' w:type='separator'><w:p/></w:footnote>"
-        "<w:footnote w:id='2'><w:p><w:r><w:t>the note</w:t></w:r></w:p></w:footnote></w:footnotes>"
+        "<w:footnote w:id='2'><w:p><w:r><w:t>the note</w:t>"
+        "<w:footnoteReference w:id='2'/></w:r></w:p></w:footnote></w:footnotes>"
     )
     content = saved(document)
     with zipfile.ZipFile(stream := io.BytesIO(content), "a") as archive:
@@ -222,6 +223,8 @@ def test_dangling_parts_and_strict_names_are_no_reason_to_refuse():
         (lambda data: data[:100], "its XML cannot be parsed"),
         (lambda data: None, "its text is not in the archive"),
         (lambda data: b"<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>", "its XML cannot be parsed"),
+        (lambda data: b"<?xml version='1.0' encoding='foo'?><x/>", "its XML cannot be parsed"),
+        (lambda data: b"<?xml version='1.0' encoding='utf-7'?><x/>", "its XML cannot be parsed"),
         (lambda data: b"<x/>", "no text"),
         (lambda data: b" " * 61_000_000, "it unpacks to 61 MB, more than 3 x corpus.file_mega"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -102,6 +103,10 @@ def test_running_heads_and_page_numbers_are_removed():
     assert all(f"part {letter}." in found for letter in "abcde")
 
 
+def test_pages_that_are_alike_hold_no_running_heads():
+    assert text(*[pdf_paragraph([LONG])] * 4).count(LONG) == 4
+
+
 def test_what_a_page_says_never_becomes_other_structure():
     assert text(pdf_paragraph(["# not a heading", LONG])).startswith("\\# not a heading The valve")
 
@@ -175,6 +180,15 @@ def test_the_process_is_told_no_key(tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, f'env > {seen}; exec {sys.executable} "$@"')
     read_pdf("a.pdf", pdf_bytes([pdf_paragraph([LONG])]), PAGES)
     assert "secret" not in seen.read_text()
+
+
+def test_who_ends_the_stage_does_not_end_the_process_under_it():
+    read(pdf_paragraph([LONG]))
+    process = pdf_reader._SERVICE._process
+    process.terminate()
+    process.send_signal(signal.SIGINT)
+    assert read(pdf_paragraph([LONG])).text == LONG
+    assert pdf_reader._SERVICE._process is process
 
 
 def test_one_process_serves_many_files_and_ends():

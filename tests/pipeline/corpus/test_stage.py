@@ -153,7 +153,7 @@ def test_a_folder_where_everything_was_skipped_names_the_first_reasons(workshop,
     files = {f"{name}.pdf": b"%PDF-1.4" for name in "abcde"}
     with pytest.raises(BadInput) as caught:
         workshop.make(write_folder(files))
-    assert "a.pdf: PDF is not read yet; b.pdf" in caught.value.happened
+    assert "a.pdf: a damaged PDF: it cannot be opened; b.pdf" in caught.value.happened
     assert "and 2 more" in caught.value.happened
 
 
@@ -172,7 +172,7 @@ def test_a_file_that_is_too_large_doesnt_stop_the_others(workshop, write_folder,
     outcome, result = workshop.make(source)
     assert outcome.summary["documents"] == 3
     report = {entry.path: entry.reason for entry in read_report(result)}
-    assert report["huge.txt"] == "larger than 20 MB"
+    assert report["huge.txt"] == "larger than 20 MB (corpus.file_megabytes_max)"
 
 
 def test_progress_goes_over_every_document(workshop, write_folder, pages):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -280,6 +281,16 @@ def test_the_place_of_the_evidence_makes_a_band(ranks, name):
     assert (flag.name if flag else None) == name
     assert flag is None or not flag.blocking
     assert flag is None or ("base" in flag.reason) == ("base" in ranks)
+
+
+@pytest.mark.parametrize(
+    "wild", ["a" * 20000, "1" * 20000, "a_" * 9000, "1,000 " * 3000, "it " * 9000]
+)
+def test_a_reply_gone_wild_is_checked_in_no_time(wild):
+    start = time.process_time()
+    flags(question=wild)
+    flags(answer=wild)
+    assert time.process_time() - start < 1
 
 
 words = st.text(alphabet="ab1.,- _/'`\n٣½ﬁ界", max_size=60)

@@ -7,12 +7,16 @@ import threading
 from dataclasses import replace
 
 import pytest
-from endpoint import CHAT, MODEL, MODELS, Answer, ScriptedEndpoint, completion
+from endpoint import CHAT, MODEL, MODELS, PROBE, Answer, ScriptedEndpoint, completion
 
 from pipeline.errors import EndpointFailure
+from pipeline.files import read_json
 from pipeline.sdg.address import is_loopback
+from pipeline.sdg.allowance import Allowance
 from pipeline.sdg.calls import Call, CallJournal
-from pipeline.sdg.client import ATTEMPTS_MAX, Client, Clock, Stopped, read_key
+from pipeline.sdg.client import ATTEMPTS_MAX, PAGES_MAX, Client, Clock, Stopped, read_key
+from pipeline.sdg.probe import REMEMBERED, Form
+from pipeline.sdg.turns import Unanswered, converse
 
 KEY = "nvapi-0123456789abcdefSECRET"
 CALL = Call(
@@ -26,18 +30,57 @@ CALL = Call(
 )
 
 
-class Asking:
-    """A client with a journal, and a clock that only remembers how long it should have slept."""
+class Unhindered:
+    """Nobody asks anything of the worker."""
 
-    def __init__(self, settings, folder, environment, sleep=None):
-        self.waits = []
+    finish_asked = False
+
+    def poll(self):
+        pass
+
+
+class Asking:
+    """A client with a journal, and a clock that goes on only while somebody sleeps."""
+
+    def __init__(self, settings, folder, environment):
+        self.start = self.time = 1_000_000.0
         self.stop = threading.Event()
         self.journal = CallJournal(folder / "calls.jsonl")
-        clock = Clock(lambda: 1_000_000.0, sleep or self.waits.append)
+        self.settings = settings
+        clock = Clock(lambda: self.time, self.sleep)
         self.client = Client(settings, environment, self.journal, clock, self.stop)
 
+    def sleep(self, seconds):
+        self.time += seconds
+
+    @property
+    def waited(self):
+        """Seconds that were slept so far."""
+        return round(self.time - self.start, 1)
+
+    def ask_all(self, calls, control=None):
+        """The raw replies to some calls, or why there is none."""
+
+        def one(call):
+            try:
+                return (yield call)
+            except Unanswered as why:
+                return why
+
+        return list(
+            converse(
+                [one(call) for call in calls],
+                known=lambda call: self.journal.body(call.key),
+                caller=self.client,
+                width=self.settings.concurrency,
+                control=control or Unhindered(),
+                stop=threading.Event(),
+                allowance=Allowance(0, 1),
+            )
+        )
+
     def ask(self, **changes):
-        return self.client.ask(replace(CALL, **changes))
+        return self.ask_all([replace(CALL, **changes)])[0]
 
     def refusal(self, **changes):
         with pytest.raises(EndpointFailure) as caught:
@@ -74,7 +117,7 @@ def test_a_journalled_call_needs_neither_network_nor_key(asking, settings, tmp_p
 def test_models_are_asked_for_once_before_the_first_call(asking, endpoint):
     asking.ask()
     asking.ask(sample=1)
-    assert [request.path for request in endpoint.requests] == [MODELS, CHAT, CHAT]
+    assert [request.path for request in endpoint.requests] == [MODELS, CHAT, CHAT, CHAT]
     assert asking.client.offered == (MODEL,)
 
 
@@ -86,7 +129,7 @@ def test_a_refused_key_is_named_by_its_variable_and_not_shown(asking, endpoint, 
     assert "NVIDIA_API_KEY" in failure.happened
     assert str(status) in failure.happened
     assert len(endpoint.chats()) == (1 if path == CHAT else 0)
-    assert asking.waits == []
+    assert asking.waited == 0
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -114,10 +157,10 @@ def test_a_judge_that_is_gone_names_its_own_setting(settings, tmp_path, endpoint
     assert "sdg.judge_model=" in Asking(both, tmp_path, {}).refusal(model="vendor/judge").next_step
 
 
-@pytest.mark.parametrize("path", [CHAT, MODELS])
-def test_a_page_with_status_200_is_no_api_and_no_answer(asking, endpoint, path, tmp_path):
+@pytest.mark.parametrize("path", [CHAT, MODELS, PROBE])
+def test_pages_with_status_200_are_no_api_and_no_answer(asking, endpoint, path):
     page = "<!DOCTYPE html><html><body>Please <b>sign in</b></body></html>"
-    endpoint.script(Answer(body=page), path=path)
+    endpoint.script(*[Answer(body=page)] * PAGES_MAX, path=path)
     failure = asking.refusal()
     assert "sdg.base_url" in failure.next_step
     assert "<" not in failure.happened
@@ -132,7 +175,7 @@ def test_nobody_listening_is_said_at_once(settings, tmp_path):
     failure = asking.refusal()
     assert "cannot be reached" in failure.happened
     assert str(port) in failure.happened
-    assert asking.waits == []
+    assert asking.waited == 0
 
 
 def test_a_missing_key_is_named_before_anything_is_sent(settings, tmp_path):
@@ -176,16 +219,20 @@ def test_a_local_server_needs_no_key(settings, tmp_path, endpoint, monkeypatch):
 
 def test_429_waits_as_long_as_it_is_told_to(asking, endpoint):
     date = email.utils.formatdate(1_000_042.0, usegmt=True)
+    waits = []
     for value in ("7", date, "100000"):
+        before = asking.waited
         endpoint.script(Answer(429, headers={"retry-after": value}))
-    assert asking.ask()
-    assert asking.waits == [7.0, 42.0, 120.0]
+        assert asking.ask(sample=len(waits))
+        waits.append(round(asking.waited - before))
+    # After a hold there is a rate, so starts are some seconds apart, too.
+    assert [wait // 5 for wait in waits] == [7 // 5, 35 // 5, 120 // 5]
 
 
 def test_429_without_a_time_waits_for_the_minute_to_pass(asking, endpoint):
     endpoint.script(*[Answer(429)] * 4)
     assert asking.ask()
-    assert asking.waits == [15.0, 30.0, 60.0, 60.0]
+    assert asking.waited == 15 + 30 + 60 + 60
 
 
 @pytest.mark.parametrize(
@@ -197,13 +244,14 @@ def test_429_without_a_time_waits_for_the_minute_to_pass(asking, endpoint):
         Answer(400, body='{"detail": "DEGRADED function cannot be invoked"}'),
         Answer(202, body="{}"),
         Answer(200, body="{}"),
+        Answer(200, body="<html>one moment</html>"),
         Answer(reset=True),
     ],
 )
 def test_what_may_pass_is_asked_again(asking, endpoint, bad):
     endpoint.script(bad, bad)
     assert json.loads(asking.ask())["choices"]
-    assert asking.waits == [1.0, 2.0]
+    assert asking.waited == 1 + 2
     assert len(endpoint.chats()) == 3
 
 
@@ -211,15 +259,61 @@ def test_a_slow_reply_is_given_up_and_asked_for_again(settings, tmp_path, endpoi
     endpoint.script(Answer(delay=1.0))
     asking = Asking(replace(settings, timeout_seconds=0.3), tmp_path, {})
     assert asking.ask()
-    assert asking.waits == [1.0]
+    assert asking.waited == 1
 
 
-def test_what_does_not_pass_ends_after_bounded_attempts(asking, endpoint):
+def test_ten_minutes_without_an_answer_end_it(asking, endpoint):
     endpoint.always(Answer(500))
     failure = asking.refusal()
-    assert len(endpoint.chats()) == ATTEMPTS_MAX
     assert "500" in failure.happened
-    assert sum(asking.waits) < 300
+    assert "10 minutes" in failure.happened
+    assert 600 < asking.waited < 700
+
+
+def test_ten_minutes_of_refusals_end_it_too(asking, endpoint):
+    endpoint.always(Answer(429))
+    assert "429" in asking.refusal().happened
+    assert 600 < asking.waited < 700
+
+
+def test_a_call_that_gets_no_answer_while_others_do_is_given_up_alone(asking, endpoint):
+    calls = [replace(CALL, sample=n) for n in range(3)]
+    asking.settings = replace(asking.settings, concurrency=1)
+    endpoint.script(*[Answer(500)] * 1, *[Answer()] * 2, *[Answer(500)] * (ATTEMPTS_MAX - 1))
+    outcomes = asking.ask_all(calls)
+    assert [isinstance(outcome, str) for outcome in outcomes].count(True) == 2
+    (why,) = (outcome for outcome in outcomes if isinstance(outcome, Unanswered))
+    assert f"{ATTEMPTS_MAX} attempts" in str(why)
+
+
+def test_a_refusal_holds_everybody_and_costs_no_call_its_attempts(asking, endpoint):
+    endpoint.script(*[Answer(429, headers={"retry-after": "1"})] * (2 * ATTEMPTS_MAX))
+    outcomes = asking.ask_all([replace(CALL, sample=n) for n in range(4)])
+    assert all(isinstance(outcome, str) for outcome in outcomes)
+    assert asking.client.pace().refused == 2 * ATTEMPTS_MAX
+    assert asking.client.pace().limit > 0
+
+
+def test_what_was_learned_is_remembered_and_used_next_time(asking, endpoint, settings, tmp_path):
+    endpoint.script(Answer(429, headers={"retry-after": "0"}))
+    asking.ask()
+    known = read_json(tmp_path / REMEMBERED)
+    assert KEY not in json.dumps(known)
+    asking.journal.close()
+    (host,) = known["rates"]
+    again = Asking(settings, tmp_path, {})
+    probes = len(endpoint.probes())
+    again.ask(sample=1)
+    assert again.client.pace().limit == known["rates"][host]["requests_per_minute"] > 0
+    assert len(endpoint.probes()) == probes
+
+
+def test_a_damaged_memory_is_as_good_as_none(settings, tmp_path):
+    for text in ("", "[]", '{"format": 9}', '{"format": 1, "rates": {"h": 3}, "forms": {}}'):
+        (tmp_path / REMEMBERED).write_text(text)
+        asking = Asking(settings, tmp_path, {})
+        assert asking.ask()
+        asking.journal.close()
 
 
 def test_an_endpoint_that_lists_no_models_is_asked_all_the_same(asking, endpoint):
@@ -227,31 +321,75 @@ def test_an_endpoint_that_lists_no_models_is_asked_all_the_same(asking, endpoint
     assert asking.ask()
 
 
-def test_options_that_an_endpoint_refuses_are_left_out(asking, endpoint):
-    endpoint.script(Answer(400), Answer(422), Answer(400))
-    assert asking.ask()
-    bodies = [request.body for request in endpoint.chats()]
-    kinds = [body.get("response_format", {}).get("type") for body in bodies]
-    assert kinds == ["json_schema", "json_schema", "json_object", None]
-    assert ["chat_template_kwargs" in body for body in bodies] == [True, False, False, False]
+SCHEMA, OBJECT, THINKS = "json_schema", "json_object", "chat_template_kwargs"
+
+
+@pytest.mark.parametrize(
+    ("refuses", "ignores", "found", "probes"),
+    [
+        ((), (), Form(SCHEMA, quiet=True), 1),
+        ((THINKS,), (), Form(SCHEMA, quiet=False), 2),
+        ((SCHEMA,), (), Form(OBJECT, quiet=True), 3),
+        ((), (SCHEMA,), Form(OBJECT, quiet=True), 2),
+        ((SCHEMA, THINKS), (), Form(OBJECT, quiet=False), 4),
+        ((), (SCHEMA, OBJECT), Form("prompt", quiet=True), 3),
+        ((SCHEMA, OBJECT, THINKS), (), Form("prompt", quiet=False), 6),
+    ],
+)
+def test_the_strictest_way_that_is_honoured_is_found_once(
+    settings, tmp_path, refuses, ignores, found, probes
+):
+    with ScriptedEndpoint(refuses=frozenset(refuses), ignores=frozenset(ignores)) as endpoint:
+        asking = Asking(replace(settings, base_url=endpoint.base_url), tmp_path, {})
+        asking.ask()
+        asking.ask(sample=1)
+        assert len(endpoint.probes()) == probes
+        assert len(endpoint.chats()) == 2
+        for request in endpoint.chats():
+            form = request.body.get("response_format", {}).get("type", "prompt")
+            assert Form(form, "chat_template_kwargs" in request.body) == found
+    rows = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    assert [r["mode"] for r in rows if r["purpose"] == "generate"] == [found.mode] * 2
+    assert bool(asking.client.warnings()) == (found.mode == "prompt")
+
+
+def test_the_tiny_call_holds_no_text_and_asks_writer_and_judge(settings, tmp_path, endpoint):
+    both = replace(settings, judge_model="vendor/judge")
+    Asking(both, tmp_path, {}).ask()
+    assert [request.body["model"] for request in endpoint.probes()] == [MODEL, "vendor/judge"]
+    assert all("<" not in str(request.body["messages"]) for request in endpoint.probes())
+    assert all(request.body["max_tokens"] <= 1024 for request in endpoint.probes())
+
+
+def test_a_judge_that_is_gone_is_found_before_anything_is_written(settings, tmp_path, endpoint):
+    endpoint.script(Answer(), Answer(410), path=PROBE)
+    both = replace(settings, judge_model="vendor/judge")
+    failure = Asking(both, tmp_path, {}).refusal()
+    assert "vendor/judge" in failure.happened
+    assert endpoint.chats() == []
+
+
+def test_a_form_that_stops_working_is_left_for_a_simpler_one(asking, endpoint):
+    asking.ask()
+    endpoint.script(Answer(400), Answer(422))
     asking.ask(sample=1)
-    assert "response_format" not in endpoint.chats()[-1].body
-    assert asking.waits == []
+    form = endpoint.chats()[-1].body["response_format"]["type"]
+    assert form == "json_object"
+    assert asking.waited == 0
 
 
 def test_a_call_that_stays_refused_says_what_the_endpoint_said(asking, endpoint):
     endpoint.always(Answer(400, body=json.dumps({"error": f"temperature too high for {KEY}"})))
     failure = asking.refusal()
     assert "temperature too high" in failure.happened
-    assert len(endpoint.chats()) == 4
+    assert len(endpoint.chats()) == 6
 
 
-def test_nothing_is_asked_any_more_once_the_stage_ends(settings, tmp_path, endpoint):
-    endpoint.script(Answer(500))
-    asking = Asking(settings, tmp_path, {}, sleep=lambda _: asking.stop.set())
+def test_nothing_is_asked_any_more_once_the_stage_ends(asking, endpoint):
+    asking.stop.set()
     with pytest.raises(Stopped):
         asking.ask()
-    assert len(endpoint.chats()) == 1
+    assert endpoint.requests == []
 
 
 def test_a_model_that_answers_unlisted_is_worth_a_warning(asking, settings, tmp_path, endpoint):

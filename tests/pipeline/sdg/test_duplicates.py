@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.corpus.records import Passage
 from pipeline.recipe import SdgSettings
-from pipeline.sdg.duplicates import flag_duplicates
+from pipeline.sdg.duplicates import flag_duplicates, flag_repeated
 from pipeline.sdg.records import Flag, Sample
 
 
@@ -69,6 +71,27 @@ def test_no_twin_is_missed_and_none_is_invented(questions, similarity):
 def test_the_twin_is_named_with_its_words():
     found = flag_duplicates([sample(1, "What is it?"), sample(2, "what is it")], 0.9)
     assert found[1].flags[0].reason == "asks the same as q-1: 'What is it?'"
+
+
+def test_evidence_that_stands_in_three_documents_is_told():
+    def passage(number, text):
+        return Passage(f"p-{number}", f"d{number}", 0, len(text), text, (), 5, "train")
+
+    spaced = (f"See the  index{' ' * number}page." for number in (1, 2, 3))
+    everywhere = [passage(number, text) for number, text in enumerate(spaced)]
+    asked = [
+        replace(sample(1, "one"), passages=("p-0",)),
+        replace(sample(2, "two"), passages=("p-1", "p-9")),
+        replace(sample(3, "three"), passages=("p-9",)),
+    ]
+    found = flag_repeated(asked, [*everywhere, passage(9, "A page of its own.")])
+    assert [[flag.reason for flag in s.flags] for s in found] == [
+        ["its evidence stands in 3 documents"],
+        [],
+        [],
+    ]
+    assert not found[0].flags[0].blocking
+    assert not flag_repeated(asked[:1], everywhere[:2])[0].flags
 
 
 def test_twenty_thousand_questions_take_less_than_three_seconds():

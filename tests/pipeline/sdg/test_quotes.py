@@ -88,6 +88,15 @@ def test_what_only_looks_like_the_passage_is_not_found(quote):
     assert locate(quote, [passage(LONG)], "p-1") is None
 
 
+def test_a_quote_with_a_gap_is_found_by_its_parts():
+    quote = "The durable cursor lets ... the last committed position in the queue"
+    located = locate(quote, [passage(LONG)], "p-1")
+    assert located.text == "the last committed position in the queue"
+    turned = "the last committed position in the queue [...] The durable cursor lets"
+    assert locate(turned, [passage(LONG)], "p-1") is None
+    assert locate("The durable cursor lets … nobody in at all", [passage(LONG)], "p-1") is None
+
+
 def test_exact_words_in_another_passage_come_before_likely_ones_in_the_named_one():
     near = passage(LONG.replace("nightly", "weekly"), "p-2")
     quote = "lets the nightly export job resume after the broker has failed over"

@@ -5,14 +5,29 @@ import json
 import pytest
 from endpoint import completion
 
-from pipeline.sdg.replies import listed_models, read_reply, text_of
+from pipeline.sdg.prompts import generate_schema
+from pipeline.sdg.replies import listed_models, read_reply, text_of, wanted_of
 
-PAIRS = [{"slot": 0, "question": "a {brace}?"}, {"slot": 1, "question": 'b "quoted"'}]
+
+
+def pair(slot, question):
+    quote = {"chunk": "c1", "quote": f"words of {slot}"}
+    return {
+        "slot": slot,
+        "facts": [f"fact {slot}"],
+        "question": question,
+        "answer": f"An answer, {slot}.",
+        "evidence": [quote],
+    }
+
+
+PAIRS = [pair(0, "a {brace}?"), pair(1, 'b "quoted" <think>')]
 WHOLE = json.dumps({"pairs": PAIRS})
+WANTED = wanted_of(generate_schema(4, 2), ("slot", "question", "answer"))
 
 
 def read(content, finish_reason="stop"):
-    return read_reply("key", completion("m", content, finish_reason), "pairs")
+    return read_reply("key", completion("m", content, finish_reason), WANTED)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +47,7 @@ def test_wrapping_does_not_matter(content):
     assert (reply.tokens_in, reply.tokens_out) == (100, 20)
 
 
-@pytest.mark.parametrize(("lacks", "saved"), [(1, 2), (2, 2), (3, 1), (10, 1), (60, 0)])
+@pytest.mark.parametrize(("lacks", "saved"), [(1, 2), (2, 2), (3, 1), (10, 1), (200, 0)])
 def test_whole_items_of_a_damaged_reply_are_saved_and_the_damage_is_named(lacks, saved):
     reply = read(WHOLE[:-lacks])
     assert list(reply.items) == PAIRS[:saved]
@@ -56,7 +71,7 @@ def test_replies_without_items_name_the_problem(content):
 def test_items_that_are_no_objects_and_usage_that_is_none_are_passed_over():
     body = json.loads(completion("m", json.dumps({"pairs": [1, None, PAIRS[0]]})))
     body["usage"] = None
-    reply = read_reply("key", json.dumps(body), "pairs")
+    reply = read_reply("key", json.dumps(body), WANTED)
     assert list(reply.items) == PAIRS[:1]
     assert reply.tokens_in == 0
 

@@ -1,0 +1,96 @@
+"""What was spent: calls and tokens by purpose and model, from the raw replies of the journal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.recipe import SdgSettings
+from pipeline.sdg.replies import usage_of
+
+_CHARACTERS_PER_TOKEN = 4
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one model was asked for one purpose.
+
+    Attributes:
+        purpose: `generate`, `judge` or `probe`.
+        model: its name at the endpoint.
+        calls: replies that were paid.
+        tokens_in: sent.
+        tokens_out: received.
+        estimated: calls whose tokens the endpoint didn't count: one token for four characters.
+    """
+
+    purpose: str
+    model: str
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    estimated: int
+
+
+def spent(path: Path) -> tuple[Spent, ...]:
+    """What a call journal's replies took, by purpose and model; nothing while there is none."""
+    found: dict[tuple[str, str], Spent] = {}
+    if not path.is_file():
+        return ()
+    with path.open("rb") as stream:
+        for line in stream:
+            row = _row(line)
+            if row:
+                key = (row.purpose, row.model)
+                found[key] = _sum(found[key], row) if key in found else row
+    return tuple(found[key] for key in sorted(found))
+
+
+def cost_of(rows: Iterable[Spent], settings: SdgSettings) -> float | None:
+    """What it cost by the recipe's prices for a million tokens; None where none is set."""
+    if not (settings.price_in or settings.price_out):
+        return None
+    return math.fsum(
+        (row.tokens_in * settings.price_in + row.tokens_out * settings.price_out) / _MILLION
+        for row in rows
+    )
+
+
+def _row(line: bytes) -> Spent | None:
+    """One reply; None for a line that is torn or holds no answer."""
+    try:
+        row = json.loads(line)
+        document = json.loads(row["body"])
+        message = document["choices"][0]["message"]
+        tokens_in, tokens_out = usage_of(document)
+        counted = bool(tokens_in or tokens_out)
+        if not counted:
+            tokens_in = _tokens(int(row.get("sent", 0)))
+            tokens_out = _tokens(sum(map(_length, message.values())))
+        return Spent(str(row["purpose"]), str(row["model"]), 1, tokens_in, tokens_out, not counted)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _sum(one: Spent, other: Spent) -> Spent:
+    return Spent(
+        one.purpose,
+        one.model,
+        one.calls + other.calls,
+        one.tokens_in + other.tokens_in,
+        one.tokens_out + other.tokens_out,
+        one.estimated + other.estimated,
+    )
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str) else 0
+
+
+def _tokens(characters: int) -> int:
+    return math.ceil(characters / _CHARACTERS_PER_TOKEN)

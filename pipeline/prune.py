@@ -12,7 +12,7 @@ from pipeline.errors import Failure
 from pipeline.files import folder_size
 from pipeline.locks import Lock, is_held
 from pipeline.run import Run, cache_home
-from pipeline.stage import STAGES, folder_of, status_of_run
+from pipeline.stage import JOB_NAMES, folder_of, status_of_run, trial_status
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ def prunable(run: Run) -> list[Prunable]:
     # A record stands until its service is stopped, whether or not it answers just now.
     served = {service.export for service in list_services(run)}
     entries = []
-    for stage in STAGES:
-        if stage.name == "deploy":
+    for name in JOB_NAMES:
+        if name == "deploy":
             continue
-        for folder in run.attempts(stage.name):
-            result = run.result(stage.name, folder.name)
+        for folder in run.attempts(name):
+            result = run.result(name, folder.name)
             if folder in kept or is_held(folder / "lock"):
                 continue
             if result and result.digest in served:
@@ -72,15 +72,18 @@ def _remove(entry: Prunable) -> None:
 def _wanted_folders(run: Run, variants: Iterable[str]) -> Iterable[Path]:
     """Current results, and what a paused or killed worker would go on from."""
     for variant in variants:
-        for stage in STAGES:
-            if result := run.current(stage.name, variant):
+        for name in JOB_NAMES:
+            if result := run.current(name, variant):
                 yield result.folder
         try:
-            statuses = status_of_run(run, variant, cache_home())
+            statuses = (
+                *status_of_run(run, variant, cache_home()),
+                trial_status(run, variant, cache_home()),
+            )
         except Failure:
             # The recipe or the source can't be read now: leave every unfinished attempt.
             statuses = ()
-            yield from (f for s in STAGES for f in run.attempts(s.name) if _unfinished(f))
+            yield from (f for name in JOB_NAMES for f in run.attempts(name) if _unfinished(f))
         for status in statuses:
             yield folder_of(run, variant, status)
 

@@ -199,6 +199,16 @@ class Run:
         fingerprint = _current(self.path / stage / "current.json").get(variant)
         return self.result(stage, fingerprint) if fingerprint else None
 
+    def made_from(self, result: Result, stage: str) -> Result | None:
+        """The result of an earlier stage that a result was made from; None where it is gone.
+
+        Raises:
+            BadInput: a `done.json` is of a later format or damaged.
+        """
+        inputs = read_json(result.folder / "done.json")["identity"]["inputs"]
+        earlier = (self.result(stage, folder.name) for folder in self.attempts(stage))
+        return next((made for made in earlier if made and made.digest == inputs.get(stage)), None)
+
     def set_current(self, stage: str, variant: str, fingerprint: str) -> None:
         """Say which result the recipe means now."""
         path = self.path / stage / "current.json"

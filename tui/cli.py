@@ -63,7 +63,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     parser = make_parser()
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(_filter_joined(sys.argv[1:] if arguments is None else arguments))
     if parsed.home:
         os.environ["EMBEDSMITH_HOME"] = str(Path(parsed.home).expanduser().resolve())
     # A line that drops ends the view, not the work.
@@ -80,6 +80,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.say("Left. A stage that was running goes on; the same command attaches to it,")
         output.say("`embedsmith stop RUN` ends it.")
         return EXIT_INTERRUPTED
+
+
+def _filter_joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--filter -flag:any` as one, which argparse takes for an option else."""
+    joined: list[str] = []
+    for argument in arguments:
+        negated = argument.startswith("-") and not argument.startswith("--")
+        if joined and joined[-1] == "--filter" and negated:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _command(name: str) -> Callable[[Namespace, Output], int]:

@@ -157,7 +157,8 @@ class _Index:
             return np.empty(0, np.uint32)
         places = np.searchsorted(self._shared, own)
         np.minimum(places, len(self._shared) - 1, out=places)
-        return places[self._shared[places] == own].astype(np.uint32)
+        found: NDArray[np.uint32] = places[self._shared[places] == own].astype(np.uint32)
+        return found
 
 
 def _shared(shingles: Sequence[Shingles]) -> tuple[Shingles, NDArray[np.uint32]]:

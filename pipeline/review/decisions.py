@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Verdict = Literal["accept", "reject"]
@@ -83,7 +83,9 @@ class Decision:
         reason: a word of `REASONS`, or empty.
         question: the edited question, or None for the original.
         answer: the edited answer, or None for the original.
-        source: how the verdict was given last.
+        source: how the verdict was given.
+        bulk_before: what a bulk action had said before the verdict was given one by one; None
+            where none had.
     """
 
     verdict: Verdict
@@ -91,6 +93,17 @@ class Decision:
     question: str | None = None
     answer: str | None = None
     source: Source = "manual"
+    bulk_before: Verdict | None = None
+
+    @property
+    def edited(self) -> bool:
+        """Whether its words are a person's."""
+        return self.question is not None or self.answer is not None
+
+    @property
+    def in_bulk(self) -> Verdict | None:
+        """What bulk actions alone say of it; None where they say nothing."""
+        return self.verdict if self.source == "bulk" else self.bulk_before
 
 
 Mark = Decision | Literal["skipped"] | None
@@ -154,7 +167,8 @@ def mark_after(action: Action, before: Mark) -> Mark:
     """What stands about a sample once an action that names it was done.
 
     A later accept or reject keeps an edit's words: only `clear` gives them up. A skip never
-    takes a decision back.
+    takes a decision back. A bulk action that says what was said one by one already changes its
+    reason at most: the sample was read all the same.
 
     Args:
         action: an accept, reject, edit, clear or skip.
@@ -165,13 +179,18 @@ def mark_after(action: Action, before: Mark) -> Mark:
     said = before if isinstance(before, Decision) else None
     if action.kind == "skip":
         return said or "skipped"
+    verdict: Verdict = "reject" if action.kind == "reject" else "accept"
+    bulk = action.source == "bulk"
+    if said and bulk and said.source != "bulk" and said.verdict == verdict:
+        return replace(said, reason=action.reason)
     edited = said or Decision("accept")
     return Decision(
-        verdict="reject" if action.kind == "reject" else "accept",
+        verdict=verdict,
         reason=action.reason,
         question=edited.question if action.question is None else action.question,
         answer=edited.answer if action.answer is None else action.answer,
         source=action.source,
+        bulk_before=None if bulk or said is None else said.in_bulk,
     )
 
 

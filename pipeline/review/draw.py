@@ -12,13 +12,14 @@ from pipeline.review.index import Entry, keeps_entry
 
 
 class AuditDraw:
-    """Draws the audit from what score and flags alone would keep.
+    """Draws the audit from what is kept without being read: by score and flags, or in bulk.
 
     Every sample has a fixed random key: a hash of seed and id. The audit is the `AUDIT_SIZE`
-    least keys among the kept training and dev samples, which is a random draw from them. So it
-    stays put: a sample leaves only when the threshold or a bulk reject drops it, and then the
-    next key stands in; it comes back when they do; one that arrives enters only with a key among
-    the least. A decision made one by one moves nothing. Test questions are all read anyway.
+    least keys among the training and dev samples that are kept so, which is a random draw from
+    them. So it stays put: a sample leaves only when the threshold or a bulk reject drops it, and
+    then the next key stands in; it comes back when they do; one that arrives, or is accepted in
+    bulk, enters only with a key among the least. A decision made one by one moves nothing, on
+    top of a bulk action, too. Test questions are all read anyway.
     """
 
     def __init__(self, seed: int) -> None:
@@ -40,13 +41,12 @@ class AuditDraw:
 
         Args:
             threshold: the least score, of 10.
-            decisions: what was said, by sample id; only bulk rejects count here.
+            decisions: what was said, by sample id; only what was said in bulk counts here.
         """
         drawn = (
             entry.id
             for _, entry in self._keyed
-            if keeps_entry(entry, None, threshold)
-            and not _rejected_in_bulk(decisions.get(entry.id))
+            if _kept_unread(entry, decisions.get(entry.id), threshold)
         )
         return tuple(islice(drawn, AUDIT_SIZE))
 
@@ -54,5 +54,6 @@ class AuditDraw:
         return hashlib.sha256(f"{self._seed} {sample}".encode()).digest()[:8]
 
 
-def _rejected_in_bulk(decision: Decision | None) -> bool:
-    return decision is not None and decision.source == "bulk" and decision.verdict == "reject"
+def _kept_unread(entry: Entry, decision: Decision | None, threshold: float) -> bool:
+    in_bulk = decision.in_bulk if decision else None
+    return keeps_entry(entry, None, threshold) if in_bulk is None else in_bulk == "accept"

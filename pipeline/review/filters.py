@@ -136,8 +136,8 @@ def bulk_targets(
 ) -> tuple[str, ...]:
     """Ids that a bulk action changes: those without this verdict yet.
 
-    A sample that already has it stays as it is, so a decision made one by one keeps its reason
-    and its place in the audit.
+    A sample that already has it stays as it is, so a decision made one by one keeps its reason;
+    its place in the audit it keeps in any case (`mark_after`).
 
     Args:
         verdict: what the bulk action says.
@@ -280,9 +280,7 @@ def _decided(word: str, value: str) -> Test:
 
 def _edited(word: str, value: str) -> Test:
     wanted = _yes(word, value)
-    return lambda e, d, k, s: (
-        (d is not None and (d.question is not None or d.answer is not None)) is wanted
-    )
+    return lambda e, d, k, s: (d is not None and d.edited) is wanted
 
 
 def _hops(word: str, value: str) -> Test:

@@ -17,11 +17,13 @@ class ReviewProgress:
         test_read: test questions that were read.
         test_total: all test questions.
         audit_read: samples of the audit that were read.
-        audit_total: its size; below `AUDIT_SIZE` it is all that score and flags keep.
-        audit_good: of those read, the ones that weren't rejected.
+        audit_total: its size; below `AUDIT_SIZE` it is all that is kept without being read.
+        audit_good: of those read, the ones that were accepted as they are. An edit keeps a sample,
+            but as it was written it wasn't good, and those that nobody reads are edited by nobody.
         next_target: id of the sample to read next, the test questions first; None when enough
             was read.
         complete: whether all samples are there; False while more arrive.
+        audit_skipped: of the audit's read, the ones left undecided; each may be good or bad.
     """
 
     test_read: int
@@ -31,6 +33,7 @@ class ReviewProgress:
     audit_good: int
     next_target: str | None
     complete: bool = True
+    audit_skipped: int = 0
 
     @property
     def enough(self) -> bool:
@@ -39,11 +42,16 @@ class ReviewProgress:
 
     @property
     def precision(self) -> Interval:
-        """95 % interval of the share of good samples among those kept by score and flags."""
+        """95 % interval of the share of good samples among those kept without being read.
+
+        Its lower end counts skipped samples as bad, its upper end as good.
+        """
+        most = self.audit_good + self.audit_skipped
         if 0 < self.audit_read == self.audit_total < AUDIT_SIZE and self.complete:
-            share = self.audit_good / self.audit_read  # every one was read: nothing to estimate
-            return Interval(share, share)
-        return share_interval(self.audit_good, self.audit_read)
+            # Every one was read: nothing to estimate.
+            return Interval(self.audit_good / self.audit_read, most / self.audit_read)
+        low = share_interval(self.audit_good, self.audit_read).low
+        return Interval(low, share_interval(most, self.audit_read).high)
 
     @property
     def precision_sentence(self) -> str:
@@ -51,6 +59,7 @@ class ReviewProgress:
         if self.audit_read == 0:
             return "nothing of the audit was read yet"
         found = f"{self.audit_good} of {self.audit_read} good"
+        found += f" and {self.audit_skipped} skipped" if self.audit_skipped else ""
         interval = self.precision
         if interval.low == interval.high:
             return f"{found}, and these are all the kept ones"
@@ -83,7 +92,7 @@ def was_read(sample: str, decisions: Mapping[str, Decision], skipped: Set[str]) 
         return sample in skipped
     if decision.source != "bulk" or decision.verdict == "reject":
         return True
-    return decision.question is not None or decision.answer is not None
+    return decision.edited
 
 
 def review_progress(
@@ -111,7 +120,8 @@ def review_progress(
         test_total=len(test),
         audit_read=len(read),
         audit_total=len(audit),
-        audit_good=sum(said is None or said.verdict == "accept" for said in read),
+        audit_good=sum(s is not None and s.verdict == "accept" and not s.edited for s in read),
         next_target=next(iter((*test_left, *audit_left)), None),
         complete=complete,
+        audit_skipped=read.count(None),
     )

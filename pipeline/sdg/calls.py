@@ -79,7 +79,7 @@ class _Batch:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.failure: SystemRefusal | None = None
-        self.synced = False
+        self.over = threading.Event()
 
 
 class CallJournal:
@@ -124,10 +124,13 @@ class CallJournal:
         line = canonical_json(row).encode("utf-8", "backslashreplace") + b"\n"
         with self._guard:
             batch = self._batch
+            leads = not batch.lines
             batch.lines.append(line)
-        with self._disk:
-            if not batch.synced:
+        if leads:
+            # Lines gather behind the first one while the batch before is on its way.
+            with self._disk:
                 self._write(batch)
+        batch.over.wait()
         if batch.failure:
             raise batch.failure
         if is_answer(body):
@@ -146,14 +149,15 @@ class CallJournal:
                 written += self._stream.write(content[written:])
             os.fsync(self._stream.fileno())
         except OSError as error:
-            self._stream.truncate(before)
             batch.failure = SystemRefusal(
                 f"A reply cannot be written to {self.path}: {error.strerror}.",
                 safe="All replies before it are kept and will not be paid again.",
                 next_step="Make room on the disk and run the same command again.",
             )
             batch.failure.__cause__ = error
-        batch.synced = True
+            self._stream.truncate(before)
+        finally:
+            batch.over.set()
 
     def close(self) -> None:
         """Close the file and let others write."""

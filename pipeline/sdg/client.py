@@ -288,7 +288,11 @@ class Client:
             start = self._start()
             learned = self._memory.rate(self._place().host, start)
             self._limiter = Limiter(
-                learned or start, self._settings.concurrency, self._clock.now(), start
+                learned or start,
+                self._settings.concurrency,
+                self._clock.now(),
+                start,
+                local=self._place().loopback,
             )
         return self._limiter
 
@@ -399,7 +403,6 @@ def read_key(settings: SdgSettings, environment: Mapping[str, str]) -> str:
 
 def _request(call: Call, form: Form) -> dict[str, Any]:
     request: dict[str, Any] = {
-        "model": call.model,
         "messages": [dict(message) for message in call.messages],
         "temperature": call.temperature,
         "top_p": call.top_p,
@@ -411,8 +414,9 @@ def _request(call: Call, form: Form) -> dict[str, Any]:
     elif form.mode == "json_object":
         request["response_format"] = {"type": "json_object"}
     if form.quiet:
-        request["extra_body"] = {"chat_template_kwargs": {"enable_thinking": False}}
-    return request
+        request["chat_template_kwargs"] = {"enable_thinking": False}
+    # As it is: the library would walk through it all by type hints, at a third of its time.
+    return {"model": call.model, "messages": (), "extra_body": request}
 
 
 def _is_page(body: str) -> bool:

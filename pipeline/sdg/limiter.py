@@ -40,7 +40,7 @@ _SPARE = 1.5
 """In flight, of what Little's law asks for."""
 _LATENCIES = 64
 _LATENCIES_MIN = 5
-_PROBE_FIRST = 8
+_PROBE_FIRST = 16
 _PROBE_GAIN = 1.05
 _PROBE_REST = 12
 """Measured rounds until a wider cap is tried again where the last one brought nothing."""
@@ -88,7 +88,9 @@ def start_rate(host: str, loopback: bool, wanted: float) -> float:
 class Limiter:
     """When the next call may start. Every method is told the time, in seconds."""
 
-    def __init__(self, rate: float, in_flight_max: int, now: float, start: float = 0.0) -> None:
+    def __init__(
+        self, rate: float, in_flight_max: int, now: float, start: float = 0.0, *, local: bool = False
+    ) -> None:
         """Nothing is out and nothing was refused.
 
         Args:
@@ -96,7 +98,10 @@ class Limiter:
             in_flight_max: calls in flight at most.
             now: the time.
             start: the rate that bounds the growth, where `rate` was learned from it.
+            local: whether it is a server on this machine. It counts no minutes: its refusals mean
+                too many calls at once.
         """
+        self._local = local
         self.rate = rate
         self._start = start or rate
         self._most = in_flight_max
@@ -220,6 +225,9 @@ class Limiter:
         self.rate = min(self.rate + 1.0, max(self.rate, self._start * _RAISE_MAX))
 
     def _slow_down(self, now: float) -> None:
+        if self._local and not self.rate:
+            self._width.narrow(now)
+            return
         if not self.rate:
             _forget(self._starts, now)
             # A burst that was refused at once tells little: no slower than the hosted rate.
@@ -243,6 +251,12 @@ class _Width:
     def restart(self, now: float) -> None:
         """What was measured so far says nothing about the cap."""
         self._ended, self._since = 0, now
+
+    def narrow(self, now: float) -> None:
+        """The server refused: so many at once are too many, for a while."""
+        self.now = self._before = max(1, math.floor(self.now * _SLOWER))
+        self._best, self._rest = 0.0, _PROBE_REST
+        self.restart(now)
 
     def ended(self, now: float, in_flight: int) -> None:
         """A call was answered while so many were out, itself included."""

@@ -128,9 +128,14 @@ def _items(content: str, wanted: Wanted) -> tuple[list[dict[str, Any]], str]:
         content = _without_thoughts(content)
         if not content.strip():
             return [], "the reply was empty"
-        found = list(_objects(content))
-        whole = next((o for o in found if isinstance(o.get(wanted.field), list)), None)
-        whole = whole or next(iter(found), None)
+        found = list(_placed_objects(content))
+        held = next((o for o in found if isinstance(o[2].get(wanted.field), list)), None)
+        if held and f'"{wanted.needs[0]}"' in content[held[1] :]:
+            # Its list was closed too early, and goes on behind it.
+            items, _ = _usable(held[2][wanted.field], wanted)
+            more = _saved(content[held[1] :], wanted)
+            return [*items, *more], "the reply was no whole JSON object"
+        whole = held[2] if held else next((o for _, _, o in found), None)
     if isinstance(whole, dict) and isinstance(whole.get(wanted.field), list):
         return _usable(whole[wanted.field], wanted)
     saved = _saved(content, wanted)

@@ -19,6 +19,7 @@ from pipeline.corpus.records import (
     read_imported,
     read_passages,
 )
+from pipeline.errors import BadInput
 from pipeline.files import digest_value, read_json
 from pipeline.recipe import SdgSettings
 from pipeline.run import Run
@@ -125,14 +126,24 @@ def trial_leaving(
 def list_trials(run: Run) -> tuple[Trial, ...]:
     """The finished trials of a run, newest first.
 
-    Raises:
-        BadInput: one is of a later format or damaged.
+    One that is damaged or of a later format is left out: it is there to compare with, and the
+    others are as good without it.
     """
-    results = (run.result(TRIAL, folder.name) for folder in run.attempts(TRIAL))
-    made = [result for result in results if result]
-    trials = []
-    for result in sorted(made, key=lambda result: -result.finished):
+    trials = (_trial(run, folder.name) for folder in run.attempts(TRIAL))
+    return tuple(sorted(filter(None, trials), key=lambda trial: -trial.finished))
+
+
+def _trial(run: Run, fingerprint: str) -> Trial | None:
+    """A trial; None while it isn't finished, or where it can't be read."""
+    try:
+        result = run.result(TRIAL, fingerprint)
+        if result is None:
+            return None
         settings = read_json(result.folder / "done.json")["identity"]["settings"]
-        guidance = guidance_in(settings)
-        trials.append(Trial(result.fingerprint, result.folder, result.finished, guidance, settings))
-    return tuple(trials)
+        trial = Trial(
+            fingerprint, result.folder, float(result.finished), guidance_in(settings), settings
+        )
+        trial.documents()
+    except (BadInput, OSError, LookupError, TypeError, ValueError, AttributeError):
+        return None
+    return trial

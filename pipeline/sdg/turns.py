@@ -93,7 +93,7 @@ def converse(
         caller: asks, and says when it may.
         width: calls in flight at most.
         control: asked between calls; while it waits, no call starts.
-        stop: set when no call may start any more.
+        stop: set when it ends otherwise than well: no call may start any more.
         allowance: how many calls may be made.
     """
     pool = ThreadPoolExecutor(max_workers=width, thread_name_prefix="sdg-call")
@@ -113,8 +113,10 @@ def converse(
             while upcoming in table.results:
                 yield table.results.pop(upcoming)
                 upcoming += 1
-    finally:
+    except BaseException:
         stop.set()
+        raise
+    finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -214,7 +216,7 @@ class _Table(Generic[T]):
     def _attempt(self, turn: _Turn[T], started: float) -> None:
         try:
             self._ends.put(_End(turn, self._caller.attempt(turn.call, started)))
-        except BaseException as error:  # noqa: BLE001 - raised again where results are taken
+        except BaseException as error:
             self._ends.put(_End(turn, error))
 
     def _take(self, end: _End[T]) -> None:

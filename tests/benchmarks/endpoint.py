@@ -131,22 +131,24 @@ def ours(url: str, calls: int) -> float:
         **{**vars(settings), "base_url": url, "model": MODEL, "concurrency": IN_FLIGHT}
     )
     stop = threading.Event()
-    with tempfile.TemporaryDirectory() as folder:
-        with CallJournal(Path(folder) / "calls.jsonl") as journal:
-            client = Client(settings, {}, journal, Clock(time.time, stop.wait), stop)
-            begun = time.perf_counter()
-            replies = list(
-                converse(
-                    [_one(_call(number)) for number in range(calls)],
-                    known=lambda call: journal.body(call.key),
-                    caller=client,
-                    width=IN_FLIGHT,
-                    control=_Unhindered(),
-                    stop=stop,
-                    allowance=Allowance(0, 1),
-                )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CallJournal(Path(folder) / "calls.jsonl") as journal,
+    ):
+        client = Client(settings, {}, journal, Clock(time.time, stop.wait), stop)
+        begun = time.perf_counter()
+        replies = list(
+            converse(
+                [_one(_call(number)) for number in range(calls)],
+                known=lambda call: journal.body(call.key),
+                caller=client,
+                width=IN_FLIGHT,
+                control=_Unhindered(),
+                stop=stop,
+                allowance=Allowance(0, 1),
             )
-            seconds = time.perf_counter() - begun
+        )
+        seconds = time.perf_counter() - begun
     assert replies == [4] * calls
     return calls / seconds
 
@@ -161,7 +163,9 @@ def main() -> None:
             mine.append(ours(url, calls))
     pairs = ", ".join(f"{m:.0f}/{t:.0f}" for m, t in zip(mine, theirs, strict=True))
     share = statistics.median(mine) / statistics.median(theirs)
-    print(f"{calls} calls, {IN_FLIGHT} in flight, {DELAY * 1000:.0f} ms, ours/bare a second: {pairs}")
+    print(
+        f"{calls} calls, {IN_FLIGHT} in flight, {DELAY * 1000:.0f} ms, ours/bare a second: {pairs}"
+    )
     print(f"median {100 * share:.0f} % of the bare loop")
 
 

@@ -227,9 +227,7 @@ def measure(
     world.run()
     lost = REQUESTS - world.answered
     ideal = REQUESTS / limit
-    return Figures(
-        world.now / 60, ideal, world.answered, lost, world.attempts, world.refused
-    )
+    return Figures(world.now / 60, ideal, world.answered, lost, world.attempts, world.refused)
 
 
 def main() -> None:

@@ -120,6 +120,8 @@ class ScriptedEndpoint:
         self._in_flight = self._arrived = 0
         self._scripts: dict[str, list[Answer]] = {}
         self._always: dict[str, Answer] = {}
+        self._damage: tuple[list[Answer], int] = ([], 1)
+        self._written = 0
         self._guard = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -140,6 +142,10 @@ class ScriptedEndpoint:
             self._always.pop(path, None)
             if answer:
                 self._always[path] = answer
+
+    def damage(self, ways: list[Answer], every: int) -> None:
+        """Answer every so-manieth writing request in one of these ways, each in its turn."""
+        self._damage = (ways, every)
 
     def chats(self) -> list[Request]:
         """The chat requests that arrived, the tiny ones left out."""
@@ -172,6 +178,12 @@ class ScriptedEndpoint:
             waiting = self._scripts.get(request.place)
             if waiting:
                 return waiting.pop(0)
+            if request.place == CHAT and request.purpose == "generate":
+                ways, every = self._damage
+                turn, rest = divmod(self._written, every)
+                self._written += 1
+                if ways and not rest:
+                    return ways[turn % len(ways)]
             usual = Answer() if request.place == PROBE else Answer(delay=self.delay)
             return self._always.get(request.place, usual)
 

@@ -1,6 +1,7 @@
 """The Generate step: consent, key, tries, the writing, and what is left where nothing leaves."""
 
 import asyncio
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.run import home
 from pipeline.sdg.consent import Leaving
 from pipeline.sdg.records import Flag, Quote, Sample
 from pipeline.sdg.trial import TrialDocument, list_trials
-from tui.generate_rows import leaving_rows, setting_row, shown_settings
+from tui.generate_rows import leaving_rows, question_lines, setting_row, shown_settings
 from tui.generating import Setup, Summary, Try, parse_examples, read_presets
 from tui.glyphs import ASCII, UNICODE
 from tui.progress import View
@@ -28,7 +29,9 @@ from tui.widgets.pane import ListPane
 from tui.writing_rows import funnel_rows, summary_rows
 
 KEY = "nvapi-typed-0123456789"
-OUTSIDE = Leaving("api.example.com", "https://api.example.com/v1", 3, 40, 12345, False)
+OUTSIDE = Leaving(
+    "api.example.com", "https://api.example.com/v1", frozenset(("d1", "d2", "d3")), 40, 12345, False
+)
 
 
 @pytest.fixture
@@ -117,6 +120,14 @@ def test_what_leaves_names_host_amounts_models_and_the_missing_yes():
     assert f"writer {settings.model}, judge judge/x" in said
     assert "not agreed: y agrees; nothing starts without it" in said
     assert "NVIDIA_API_KEY: not set" in said
+
+
+def test_the_question_before_the_first_call_names_documents_and_guidance():
+    guided = dataclasses.replace(OUTSIDE, along=("the audience", "2 example queries"))
+    said = "\n".join(question_lines(Setup(corpus=True, leaving=guided), SdgSettings()))
+    assert "Along: the audience, 2 example queries." in said
+    assert guided.digest in said
+    assert "Along" not in "\n".join(question_lines(Setup(leaving=OUTSIDE), SdgSettings()))
 
 
 @pytest.mark.parametrize(

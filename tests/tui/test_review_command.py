@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 
 import pytest
@@ -16,14 +17,16 @@ from pipeline.run import Run, home
 from pipeline.sdg.records import SAMPLES, Flag, Sample
 from tui.cli import REVIEW_ORDERS, main
 
-_DONE = {"format": 1, "digest": "d", "summary": {}, "origin": "made", "partial": False}
+_DONE = {"format": 1, "summary": {}, "origin": "made", "partial": False}
 
 
 def _finish(run, stage, write):
     folder = run.result_folder(stage, "f")
     folder.mkdir(parents=True)
     write(folder)
-    write_json(folder / "done.json", {**_DONE, "finished": 1.0, "seconds": 1.0})
+    about = {"digest": f"{stage}'s", "identity": {"inputs": {"corpus": "corpus's"}}}
+    write_json(folder / "done.json", {**_DONE, **about, "finished": 1.0, "seconds": 1.0})
+    (folder / "journal.jsonl").touch()
     run.set_current(stage, "", "f")
 
 
@@ -90,6 +93,38 @@ def test_a_filter_lists_what_matches(rows):
     assert (counts["matched"], counts["samples"]) == (3, 40)
 
 
+def test_a_filter_may_begin_with_a_minus(rows):
+    assert len(_ids(rows("--filter", "-flag:any"))) == 36
+    assert _ids(rows("--filter", "-doc:0.md -score<7.9")) == ["q-39"]
+    assert _ids(rows("--filter", "-hops:1")) == []
+    assert len(_ids(rows("--filter=-flag:any"))) == 36
+
+
+def test_a_variant_without_a_corpus_of_its_own_has_the_one_its_samples_came_from(run, rows):
+    write_overrides(run.variant_path("other"), {})
+    run.set_current("sdg", "other", "f")
+    assert len(_ids(rows("--variant", "other", "--filter", "doc:1.md"))) == 20
+
+
+def test_a_corpus_that_is_gone_leaves_samples_without_documents(run, rows):
+    shutil.rmtree(run.result_folder("corpus", "f"))
+    assert len(_ids(rows())) == 40
+    assert _ids(rows("--filter", "doc:1.md")) == []
+
+
+@pytest.mark.parametrize("score", ["70", "10.5", "-1", "nan"])
+def test_a_threshold_off_the_scale_is_refused(run, review, score):
+    said = review(f"--threshold={score}", code=4).err
+    assert "threshold" in said
+    assert "What is safe" in said
+    assert not run.decisions_path.exists()
+
+
+def test_both_ends_of_the_scale_are_thresholds(review):
+    assert "40 of 40 samples kept" in review("--threshold", "0").out
+    assert "0 of 40 samples kept" in review("--threshold", "10").out
+
+
 def test_a_bulk_action_is_one_undo_unit_and_says_how_many(run, review, rows):
     said = review("--filter", "flag:copied", "--reject", "--reason", "leak").out
     assert "4 of 40 samples match; 4 were rejected as one action" in said
@@ -100,6 +135,23 @@ def test_a_bulk_action_is_one_undo_unit_and_says_how_many(run, review, rows):
     assert "0 were rejected" in again
     assert sorted(_ids(rows("--filter", "rejected reason:leak"))) == sorted(event.action.samples)
     assert "0 decided by hand" in review("--undo").out
+
+
+def test_named_samples_were_read_and_stay_in_the_audit(run, review, rows):
+    names = _ids(rows())[8 : 8 + 16]
+    review(*names[:3], "--reject")
+    review(*names[3:], "--accept")
+    assert [e.action.source for e in read_decisions(run.decisions_path)] == ["manual"] * 2
+    review("--filter", "rejected", "--reject", "--reason", "wrong")
+    (audit,) = [row for row in rows("--audit") if row["type"] == "audit"]
+    assert (audit["audit_total"], audit["audit_read"], audit["audit_good"]) == (16, 16, 13)
+
+
+def test_the_audit_speaks_for_what_was_accepted_in_bulk_too(review, rows):
+    (before,) = [row for row in rows("--audit") if row["type"] == "audit"]
+    review("--filter", "score<6 role:train", "--accept")
+    (after,) = [row for row in rows("--audit") if row["type"] == "audit"]
+    assert (before["audit_total"], after["audit_total"]) == (16, 30)
 
 
 def test_a_dry_run_tells_and_decides_nothing(run, review):

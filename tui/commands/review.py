@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, BadRecipe
 from pipeline.review.agreement import suggest_threshold
-from pipeline.review.decisions import REASONS, Action, DecisionEvent, Source
+from pipeline.review.decisions import REASONS, Action, DecisionEvent
 from pipeline.review.draw import AuditDraw
 from pipeline.review.edit_text import current_words
 from pipeline.review.filters import bulk_targets, parse_filter, select
@@ -20,7 +20,7 @@ from pipeline.review.progress import review_progress
 from pipeline.review.queue import build_order
 from pipeline.review.standing import Standing
 from pipeline.review.tally import BIN, Tally, bin_of
-from pipeline.run import Run, find_run, home
+from pipeline.run import Run, changed_recipe, find_run, home
 from pipeline.sdg.records import SAMPLES
 from tui.output import Output
 
@@ -79,7 +79,7 @@ class _View:
 def _open(arguments: Namespace) -> _View:
     wanted = parse_filter(arguments.filter or "")
     run = find_run(home(), arguments.run)
-    result, corpus = (run.current(stage, arguments.variant) for stage in ("sdg", "corpus"))
+    result = run.current("sdg", arguments.variant)
     if result is None:
         raise BadInput(
             f"{run.name} has no samples yet.",
@@ -87,7 +87,9 @@ def _open(arguments: Namespace) -> _View:
             next_step=f"Write them with `embedsmith run {run.name} --to sdg`.",
         )
     recipe = run.recipe(arguments.variant)
-    passages = PassageIndex(corpus.folder if corpus else result.folder).read_all()
+    # A variant's corpus may be the run's own. Of one that was pruned no passage is found.
+    corpus = run.made_from(result, "corpus") or result
+    passages = PassageIndex(corpus.folder).read_all()
     index = load_index(result.folder, passages)
     log, standing = DecisionReader(run.decisions_path), Standing()
     for event in log.read().events:
@@ -135,6 +137,7 @@ def _action(arguments: Namespace, view: _View) -> Action | None:
     names = tuple(_one(view.index, name).id for name in arguments.samples)
     try:
         if arguments.threshold is not None:
+            _require_score(view.run, arguments.threshold)
             return Action("threshold", value=arguments.threshold)
         if arguments.edit is not None:
             return Action("edit", names, question=arguments.edit, source="edit")
@@ -145,8 +148,8 @@ def _action(arguments: Namespace, view: _View) -> Action | None:
             action = Action(arguments.action, names or ("",), reason=reason, source="bulk")
             return action if names else None
         if arguments.action:
-            source: Source = "bulk" if len(names) > 1 else "manual"
-            return Action(arguments.action, names, reason=arguments.reason, source=source)
+            # Named one by one, so they were read one by one.
+            return Action(arguments.action, names, reason=arguments.reason)
     except ValueError as error:
         raise BadInput(
             f"{error}.",
@@ -154,6 +157,22 @@ def _action(arguments: Namespace, view: _View) -> Action | None:
             next_step=f"Reasons are {', '.join(REASONS)}; --edit takes exactly one SAMPLE.",
         ) from error
     return None
+
+
+def _require_score(run: Run, threshold: float) -> None:
+    """Hold a threshold against the recipe's range; nothing is written into the recipe.
+
+    Raises:
+        BadInput: it is outside of it.
+    """
+    try:
+        changed_recipe(run, {"sdg.threshold": threshold}, "--threshold")
+    except BadRecipe as error:
+        raise BadInput(
+            error.happened,
+            safe="Nothing was decided.",
+            next_step="Scores are of 10: name one of them, such as --threshold 7.",
+        ) from error
 
 
 def _say_matches(arguments: Namespace, action: Action | None, view: _View, output: Output) -> None:

@@ -76,8 +76,18 @@ def show_trial(trials: tuple[Trial, ...], fingerprint: str, output: Output) -> N
         trials: all, newest first.
         fingerprint: of the trial to show.
         output: where.
+
+    Raises:
+        BadInput: that one is damaged.
     """
-    now = next(trial for trial in trials if trial.fingerprint == fingerprint)
+    now = next((trial for trial in trials if trial.fingerprint == fingerprint), None)
+    if now is None:
+        raise BadInput(
+            f"The trial {fingerprint} is finished, but its files can't be read.",
+            safe="The replies that it was made from are kept, and not paid again.",
+            next_step=f"Remove the folder trial/{fingerprint} of the run; the same command makes "
+            "it again.",
+        )
     before = next((trial for trial in trials if _comparable(trial, now)), None)
     output.say()
     for word, trial in (("now", now), ("before", before)):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus.blocks import markdown_blocks, text_blocks
-from pipeline.corpus.passages import cut_passages, passage_id
+from pipeline.corpus.blocks import markdown_blocks, table_header, text_blocks
+from pipeline.corpus.passages import cut_all, cut_passages, passage_id
+from pipeline.corpus.rst_blocks import rst_blocks
 from pipeline.corpus.text import normalise
 from pipeline.recipe import CorpusSettings
 
@@ -72,6 +73,98 @@ def test_a_tokenizer_that_counts_blanks_keeps_the_cap_too(byte_bpe, raw):
     for blocks in (markdown_blocks(text), text_blocks(text)):
         slices = cut_passages(text, blocks, byte_bpe, SMALL)
         check_passages(text, slices, byte_bpe, SMALL.passage_tokens_max)
+
+
+def covers(slices, start, end):
+    return any(one.start <= start and end <= one.end for one in slices)
+
+
+@settings(max_examples=150, deadline=None)
+@given(markdown)
+def test_only_what_is_longer_than_the_cap_is_ever_parted(byte_bpe, raw):
+    text = normalise(raw)
+    blocks = [block for block in markdown_blocks(text) if block.kind in ("code", "table")]
+    slices = cut_passages(text, markdown_blocks(text), byte_bpe, SMALL)
+    for block in blocks:
+        (tokens,) = byte_bpe.count([text[block.start : block.end]])
+        if tokens <= SMALL.passage_tokens_max:
+            assert covers(slices, block.start, block.end)
+
+
+@settings(max_examples=150, deadline=None)
+@given(markdown)
+def test_a_slice_has_header_rows_only_where_it_begins_below_them(minilm, raw):
+    text = normalise(raw)
+    blocks = markdown_blocks(text)
+    tables = [block for block in blocks if block.kind == "table"]
+    for one in cut_passages(text, blocks, minilm, SMALL):
+        inside = [block for block in tables if block.start < one.start < block.end]
+        if one.table_header:
+            (table,) = inside
+            assert text[table.start :].startswith(one.table_header)
+            assert one.table_header.count("\n") == 1
+        elif inside:
+            header = table_header(text[inside[0].start : inside[0].end])
+            small = 2 * minilm.count([header])[0] <= SMALL.passage_tokens_max
+            assert not small or one.start < inside[0].start + len(header)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(markdown, max_size=4))
+def test_documents_cut_together_are_cut_as_each_alone(byte_bpe, raws):
+    pairs = [(text, markdown_blocks(text)) for text in map(normalise, raws)]
+    together = cut_all(pairs, byte_bpe, SMALL)
+    assert together == [cut_passages(text, blocks, byte_bpe, SMALL) for text, blocks in pairs]
+
+
+def test_later_slices_of_a_long_table_carry_its_header(minilm):
+    rows = [f"| row {number} | some cell text |" for number in range(30)]
+    text = "\n".join(["Before.", "", "| a | b |", "|---|---|", *rows, "", sentence(30, "after")])
+    slices = cut_passages(text, markdown_blocks(text), minilm, SMALL)
+    headers = [one.table_header for one in slices]
+    assert headers[0] == ""
+    assert headers[-1] == ""
+    assert set(headers[1:-1]) == {"| a | b |\n|---|---|"}
+    assert all(
+        minilm.count([f"{one.table_header}\n{text[one.start : one.end]}"])[0] <= 40
+        for one in slices
+    )
+
+
+GRID = """+-----+-----+
+| a   | b   |
++=====+=====+
+{}"""
+GRID_ROW = "| {:>3} | txt |\n+-----+-----+\n"
+SIMPLE = "=====  =====\na      b\n=====  =====\n{}=====  ====="
+
+
+@pytest.mark.parametrize(
+    ("table", "header"),
+    [
+        (GRID.format("".join(GRID_ROW.format(n) for n in range(12))), GRID[:41]),
+        (SIMPLE.format("".join(f"{n:>5}  text\n" for n in range(40))), SIMPLE[:34]),
+        ("a | b\n--|--\n" + "1 | 2\n" * 40, "a | b\n--|--"),
+        ("no table\nat all", ""),
+        ("+---+\n| 1 |\n+---+\n| 2 |\n+---+", ""),
+    ],
+)
+def test_header_rows_of_every_kind_of_table(table, header):
+    assert table_header(table) == header
+
+
+def test_a_long_table_of_restructuredtext_carries_its_header_too(minilm):
+    text = GRID.format("".join(GRID_ROW.format(n) for n in range(12)))
+    slices = cut_passages(text, rst_blocks(text), minilm, SMALL)
+    assert {one.table_header for one in slices[1:]} <= {GRID[:41], ""}
+    check_passages(text, slices, minilm, SMALL.passage_tokens_max)
+
+
+def test_a_rule_without_end_is_no_trap():
+    started = time.process_time()
+    table_header("a | b\n" + "-" * 50_000 + "x")
+    table_header("+" + "=" * 50_000 + "x\ny")
+    assert time.process_time() - started < 1
 
 
 def cut(text, counter, target=24, cap=40):

@@ -42,7 +42,12 @@ def test_a_folder_becomes_documents_passages_and_a_report(workshop, write_folder
         }
     )
     outcome, result = workshop.make(folder)
-    assert outcome.outputs == ("documents.jsonl", "passages.jsonl", "report.jsonl")
+    assert outcome.outputs == (
+        "documents.jsonl",
+        "passages.jsonl",
+        "report.jsonl",
+        "findings.jsonl",
+    )
     assert workshop.events.artifacts == list(outcome.outputs)
     assert not outcome.imported
     report = {entry.path: entry for entry in read_report(result)}

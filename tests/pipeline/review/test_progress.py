@@ -33,6 +33,29 @@ def test_rejects_of_the_audit_lower_the_share():
     assert progress.precision_sentence == "28 of 30 good, so 79 to 98 % of the kept ones are"
 
 
+def test_what_had_to_be_edited_was_not_good():
+    said = dict.fromkeys([*_TEST, *_AUDIT], _GOOD)
+    said["q-a3"] = Decision("accept", question="Better?", source="edit")
+    said["q-a7"] = Decision("accept", answer="Better.")
+    progress = review_progress(_TEST, _AUDIT, said, set())
+    assert progress.audit_good == 28
+    assert progress.precision_sentence == "28 of 30 good, so 79 to 98 % of the kept ones are"
+
+
+def test_what_was_skipped_may_be_good_or_bad():
+    said = dict.fromkeys([*_TEST, *_AUDIT[:28]], _GOOD)
+    progress = review_progress(_TEST, _AUDIT, said, set(_AUDIT[28:]))
+    assert progress.enough
+    assert (progress.audit_read, progress.audit_good, progress.audit_skipped) == (30, 28, 2)
+    assert progress.precision_sentence == (
+        "28 of 30 good and 2 skipped, so at least 79 % of the kept ones are"
+    )
+    nothing = review_progress((), _AUDIT, {}, set(_AUDIT))
+    assert (nothing.precision.low, nothing.precision.high) == (0.0, 1.0)
+    some = review_progress((), ("q-1", "q-2"), {"q-1": _GOOD}, {"q-2"})
+    assert (some.precision.low, some.precision.high) == (0.5, 1.0)
+
+
 def test_the_first_unread_test_question_is_read_next():
     progress = review_progress(_TEST, _AUDIT, {"q-t0": _GOOD}, {"q-t1"})
     assert progress.next_target == "q-t2"

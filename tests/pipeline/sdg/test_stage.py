@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -382,3 +385,120 @@ def test_imported_samples_are_taken_over_as_they_are(asking, endpoint, library):
     assert third.role == "train"
     assert {sample.writer for sample in (first, second, third)} == {"imported"}
     assert outcome.summary["repeated"] == 1
+
+
+def whole_questions(text):
+    """The questions of a damaged reply's complete pairs, as the scripted endpoint writes them."""
+    for match in re.finditer(r'{"slot"', text):
+        with suppress(ValueError):
+            found, _ = json.JSONDecoder().raw_decode(text, match.start())
+            if found["question"]:
+                yield " ".join(found["question"].split())
+
+
+def test_every_valid_pair_of_damaged_replies_is_kept_and_every_lost_one_listed(asking, endpoint):
+    """A fifth of the writing replies is damaged, each in one of five ways, and stays so."""
+    ways = [
+        Answer(cut=150, finish_reason="length"),
+        Answer(cut=700),
+        Answer(content="I'm sorry, I can't."),
+        Answer(content=""),
+        Answer(content='{"pairs": [{"slot": 0, "question": ""}]}'),
+    ]
+    endpoint.damage(ways, every=5)
+    context = asking.context(sdg__questions_per_document=12, sdg__attempts=1)
+    outcome = execute(context)
+    funnel = read_json(context.folder / FUNNEL)
+    raw = {}
+    for line in replies(context.run.calls_path):
+        row = json.loads(line)
+        raw[row["key"]] = json.loads(row["body"])["choices"][0]["message"]["content"]
+    questions = {sample.question for sample in read_samples(context.folder)}
+    valid = {found for text in raw.values() for found in whole_questions(text)}
+    assert questions == valid
+    assert funnel["lost"]
+    assert len(questions) + len(funnel["lost"]) + funnel["repeated"] == outcome.summary["asked"]
+    for loss in funnel["lost"]:
+        assert loss["call"] in raw
+        assert loss["reason"]
+
+
+def test_what_was_parked_is_asked_for_again_with_more_attempts(asking, endpoint):
+    endpoint.script(Answer(cut=60))
+    first = asking.context("one", sdg__attempts=1)
+    execute(first)
+    lost = read_json(first.folder / FUNNEL)["lost"]
+    before = len(endpoint.chats())
+    second = asking.context("two", sdg__attempts=2)
+    execute(second)
+    assert lost
+    assert read_json(second.folder / FUNNEL)["lost"] == []
+    fresh = [request.purpose for request in endpoint.chats()[before:]]
+    assert fresh == ["generate", "judge"]
+
+
+def test_a_damaged_reply_is_shown_to_the_model_with_what_was_wrong(asking, endpoint):
+    endpoint.script(Answer(content="no JSON at all"))
+    execute(asking.context(sdg__concurrency=1))
+    told = endpoint.chats()[1].body["messages"]
+    assert [message["role"] for message in told] == ["system", "user", "assistant", "user"]
+    assert told[2]["content"] == "no JSON at all"
+    assert "no whole JSON object" in told[3]["content"]
+
+
+def test_a_reply_that_was_cut_off_is_asked_for_in_halves_with_more_room(asking, endpoint):
+    endpoint.script(Answer(cut=5, finish_reason="length"))
+    execute(asking.context(sdg__concurrency=1))
+    first, *halves = endpoint.chats()[:3]
+    assert {r.body["max_tokens"] for r in halves} == {2 * first.body["max_tokens"]}
+    assert {r.purpose for r in halves} == {"generate"}
+
+
+def test_a_model_that_writes_nonsense_is_stopped_after_its_first_replies(asking, endpoint):
+    endpoint.always(Answer(content="As an AI I would rather not."))
+    with pytest.raises(EndpointFailure) as caught:
+        execute(asking.context(sdg__questions_per_document=20))
+    assert "of the first 10 replies" in caught.value.happened
+    assert "I would rather not" in caught.value.happened
+    assert "sdg.model" in caught.value.next_step
+    assert len(endpoint.chats()) < 10 + 32
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 9])
+def test_no_more_calls_are_made_than_the_recipe_allows_and_the_end_is_orderly(
+    asking, endpoint, most, tmp_path
+):
+    contexts = []
+    for name, width in (("narrow", 1), ("wide", 32)):
+        bench = replace(asking, path=tmp_path / name)
+        context = bench.context(sdg__calls_max=most, sdg__concurrency=width)
+        before = len(endpoint.chats())
+        outcome = execute(context)
+        made = len(endpoint.chats()) - before
+        assert made <= most
+        assert made >= most - 1
+        assert outcome.partial
+        contexts.append(context)
+    assert files(contexts[0]) == files(contexts[1])
+
+
+def test_killed_at_any_instant_at_most_the_calls_in_flight_are_lost(bench, tmp_path):
+    chance = random.Random(random.randrange(10**6))
+    killed = replace(bench, path=tmp_path / "killed")
+    calls = killed.path / "sdg" / "calls.jsonl"
+    with ScriptedEndpoint(delay=0.05) as endpoint:
+        for _ in range(3):
+            process = start(killed, endpoint)
+            before = len(endpoint.chats())
+            while process.poll() is None and len(endpoint.chats()) == before:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0, 0.15))
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+        kept = len(replies(calls))
+        asked = len(endpoint.chats())
+        assert start(killed, endpoint).wait(60) == 0
+        lost = asked - kept
+        assert lost <= 3 * endpoint.in_flight_most
+        twice = sum(count - 1 for count in identities(endpoint.chats()).values())
+        assert twice == lost

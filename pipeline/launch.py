@@ -112,10 +112,24 @@ class LocalLauncher:
 
 
 def worker_command(
-    stage: str, variant: str, options: Mapping[str, str], then: Sequence[str]
+    stage: str,
+    variant: str,
+    options: Mapping[str, str],
+    then: Sequence[str],
+    chain: int | None = None,
 ) -> list[str]:
-    """The command line of a worker; see `Launcher.start`."""
-    command = [sys.executable, "-P", "-m", "pipeline.worker", "--stage", stage]
+    """The command line of a worker; see `Launcher.start`.
+
+    Args:
+        stage: the stage, or the trial.
+        variant: the variant's name, or empty.
+        options: what `stage` is asked for beyond the recipe.
+        then: stages that it goes on with.
+        chain: descriptor of the chain's lock, where it goes on with one.
+    """
+    command = [sys.executable, "-P", "-m", "pipeline.worker"]
+    command += [] if chain is None else [f"--chain={chain}"]
+    command += ["--stage", stage]
     if variant:
         command.append(f"--variant={variant}")
     command += [f"--option={name}={value}" for name, value in options.items()]

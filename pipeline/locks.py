@@ -66,6 +66,30 @@ class Lock:
             os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
         self._descriptor = descriptor
 
+    def hand_over(self) -> int:
+        """The open lock's descriptor, for the program that this process becomes next."""
+        assert self._descriptor is not None, "only a lock that is held is handed over"
+        os.set_inheritable(self._descriptor, True)
+        return self._descriptor
+
+    def take_over(self, descriptor: int) -> bool:
+        """Go on holding a lock that came through `hand_over`.
+
+        Returns:
+            Whether it is this lock and held; if not, nothing was changed.
+        """
+        try:
+            if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                return False
+        except OSError:
+            return False
+        if not _try(descriptor):
+            return False
+        # No process that is started from here on holds it, too.
+        os.set_inheritable(descriptor, False)
+        self._descriptor = descriptor
+        return True
+
     def beat(self) -> None:
         """Show that the holder is alive, for readers on another host."""
         with suppress(FileNotFoundError):

@@ -13,23 +13,44 @@ from pipeline.journal import JournalWriter
 Request = Literal["pause", "resume", "finish", "cancel"]
 REQUESTS: tuple[Request, ...] = get_args(Request)
 
+REQUESTS_NAME = "requests.jsonl"
+
 _LOOK_SECONDS = 0.2
 """How often the file is looked at; a poll between two looks costs nothing."""
 
 
 def ask(folder: Path, request: Request) -> None:
     """Leave a request for the worker that writes the result in `folder`."""
-    append_line(folder / "requests.jsonl", canonical_json({"request": request}))
+    append_line(folder / REQUESTS_NAME, _line(request))
+
+
+def asked_to_leave(folder: Path) -> bool:
+    """Whether a chain was asked to end; see `pipeline.chain`."""
+    path = folder / REQUESTS_NAME
+    return path.is_file() and _line("cancel") in path.read_text(errors="replace").splitlines()
+
+
+def _line(request: Request) -> str:
+    return canonical_json({"request": request})
 
 
 class Requests:
     """The worker's side: requests that were made since it started, and SIGTERM."""
 
-    def __init__(self, path: Path, journal: JournalWriter) -> None:
-        self._path = path
+    def __init__(self, path: Path, journal: JournalWriter, chain: Path | None = None) -> None:
+        """Listen from now on.
+
+        Args:
+            path: requests to this attempt.
+            journal: where pauses are written down.
+            chain: requests to the chain that the attempt is part of; those made before it began,
+                between two stages, count as well.
+        """
         self._journal = journal
         # Requests to an earlier attempt don't concern this one.
-        self._offset = path.stat().st_size if path.is_file() else 0
+        self._offsets = {path: path.stat().st_size if path.is_file() else 0}
+        if chain:
+            self._offsets[chain] = 0
         self._looked = 0.0
         self._paused = False
         self._finish = False
@@ -81,20 +102,24 @@ class Requests:
         if now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
+        for path in self._offsets:
+            self._read_on(path)
+
+    def _read_on(self, path: Path) -> None:
         try:
-            with self._path.open("rb") as stream:
-                stream.seek(self._offset)
+            with path.open("rb") as stream:
+                stream.seek(self._offsets[path])
                 content = stream.read()
         except FileNotFoundError:
             return
         end = content.rfind(b"\n") + 1
-        self._offset += end
+        self._offsets[path] += end
         for line in content[:end].decode(errors="replace").splitlines():
             self._take(line)
 
     def _take(self, line: str) -> None:
         for request in REQUESTS:
-            if line == canonical_json({"request": request}):
+            if line == _line(request):
                 self._paused = {"pause": True, "resume": False}.get(request, self._paused)
                 self._finish = self._finish or request == "finish"
                 self._cancel = self._cancel or request == "cancel"

@@ -131,6 +131,10 @@ class Run:
         check_name(variant, "variant")
         return self.path / "variants" / f"{variant}.toml"
 
+    def chain_path(self, variant: str) -> Path:
+        """Where the chain of a variant has its lock; see `pipeline.chain`."""
+        return self.path / "chains" / (variant or ".run")
+
     def service_path(self, name: str) -> Path:
         """A service that was started, by name."""
         return self.path / "deploy" / name / "service.json"

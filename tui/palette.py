@@ -24,10 +24,10 @@ class WizardCommands(Provider):
         scope = getattr(self.screen, "STEP", "")
         for key in keys_of(scope) if scope else ():
             if self.screen.check_action(key.action, ()) is not False:
-                yield key.help.capitalize(), key.label, self._action(f"screen.{key.action}")
+                yield _sentence(key.help), key.label, self._action(f"screen.{key.action}")
         for key in keys_of("everywhere"):
             if key.action != "command_palette":
-                yield key.help.capitalize(), key.label, self._action(f"app.{key.action}")
+                yield _sentence(key.help), key.label, self._action(f"app.{key.action}")
         for step in STEPS:
             yield f"Go to {step.title}", step.about, partial(wizard.open_step, step.name)
         for name in wizard.opening.themes:
@@ -50,3 +50,8 @@ class WizardCommands(Provider):
         for name, about, run in self._entries():
             if (score := matcher.match(name)) > 0:
                 yield Hit(score, matcher.highlight(name), run, help=about)
+
+
+def _sentence(text: str) -> str:
+    """A text with its first letter large; abbreviations in it stay."""
+    return text[:1].upper() + text[1:]

@@ -186,6 +186,11 @@ def is_answer(body: str) -> bool:
         return False
 
 
+def is_page(body: str) -> bool:
+    """Whether a body is no JSON at all, such as a gateway's page."""
+    return body.lstrip()[:1] not in ("{", "[")
+
+
 def _read(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}

@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import openai
 
@@ -14,9 +13,9 @@ from pipeline.errors import EndpointFailure, Interruption
 from pipeline.recipe import SdgSettings
 from pipeline.sdg import refusals
 from pipeline.sdg.address import Address, address_of
-from pipeline.sdg.calls import Call, CallJournal, is_answer
+from pipeline.sdg.calls import Call, CallJournal, is_answer, is_page
 from pipeline.sdg.limiter import STUCK_SECONDS, Limiter, Pace, start_rate
-from pipeline.sdg.probe import REMEMBERED, Form, Memory, find_form, simpler
+from pipeline.sdg.probe import REMEMBERED, Form, Memory, find_form, request_of, simpler
 from pipeline.sdg.refusals import Verdict, verdict_on
 from pipeline.sdg.replies import listed_models
 from pipeline.sdg.turns import Again, GivenUp
@@ -58,14 +57,6 @@ class _Waits(Exception):
         self.asked = asked
 
 
-@dataclass
-class _Failing:
-    """A call that got no answer yet: how often it was tried, and what others got meanwhile."""
-
-    tries: int
-    answered: int
-
-
 class Client:
     """Asks one endpoint, from any number of threads. Nothing is asked that the journal answers."""
 
@@ -102,7 +93,8 @@ class Client:
         self._connections = threading.local()
         self._refusal: EndpointFailure | None = None
         self._forms: dict[str, Form] = {}
-        self._failing: dict[str, _Failing] = {}
+        self._failing: dict[str, tuple[int, int]] = {}
+        """Calls without an answer: tries in vain, and how many others were paid before them."""
         self._fresh: set[str] = set()
         self._pages = 0
         self._notes: dict[str, None] = {}
@@ -219,7 +211,7 @@ class Client:
     def _send(self, api: openai.OpenAI, call: Call, form: Form) -> str | None:
         """One request; None where its form is refused and there is a simpler one."""
         try:
-            response = api.chat.completions.with_raw_response.create(**_request(call, form))
+            response = api.chat.completions.with_raw_response.create(**request_of(call, form))
         except openai.APITimeoutError:
             raise _Waits(f"no reply within {self._settings.timeout_seconds:g} seconds") from None
         except openai.APIConnectionError as error:
@@ -231,7 +223,7 @@ class Client:
         self._journal.keep(call, body, form.mode)
         if is_answer(body):
             return body
-        if _is_page(body):
+        if is_page(body):
             with self._guard:
                 self._pages += 1
             if not self.paid and self._pages >= PAGES_MAX:
@@ -269,12 +261,13 @@ class Client:
                 # The hold is everybody's; this call goes first after it.
                 return Again(0.0)
             limiter.failed(now)
-            failing = self._failing.setdefault(call.key, _Failing(0, self.paid))
-            failing.tries += 1
-            if failing.tries >= ATTEMPTS_MAX and self.paid > failing.answered:
+            tries, paid_before = self._failing.get(call.key, (0, self.paid))
+            tries += 1
+            self._failing[call.key] = tries, paid_before
+            if tries >= ATTEMPTS_MAX and self.paid > paid_before:
                 del self._failing[call.key]
-                return GivenUp(f"no answer in {failing.tries} attempts: {waits.problem}")
-            backoff = _BACKOFF_SECONDS[min(failing.tries, len(_BACKOFF_SECONDS)) - 1]
+                return GivenUp(f"no answer in {tries} attempts: {waits.problem}")
+            backoff = _BACKOFF_SECONDS[min(tries, len(_BACKOFF_SECONDS)) - 1]
             pause = backoff if waits.asked is None else min(waits.asked, _BACKOFF_SECONDS[-1])
             self._tell(pause, waits.problem)
             return Again(pause)
@@ -367,7 +360,7 @@ class Client:
                 raise refusals.key_refused(self._settings, error.status_code) from None
             # Not every server lists its models, and a busy one may answer the calls.
             return
-        if _is_page(body):
+        if is_page(body):
             raise refusals.not_an_api(self._settings, refusals.excerpt(body, self._key))
         self.offered = listed_models(body)
 
@@ -399,28 +392,6 @@ def read_key(settings: SdgSettings, environment: Mapping[str, str]) -> str:
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise refusals.unusable_key(settings)
     return key
-
-
-def _request(call: Call, form: Form) -> dict[str, Any]:
-    request: dict[str, Any] = {
-        "messages": [dict(message) for message in call.messages],
-        "temperature": call.temperature,
-        "top_p": call.top_p,
-        "max_tokens": call.max_tokens,
-    }
-    if form.mode == "json_schema":
-        schema = {"name": call.purpose, "schema": dict(call.schema), "strict": True}
-        request["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif form.mode == "json_object":
-        request["response_format"] = {"type": "json_object"}
-    if form.quiet:
-        request["chat_template_kwargs"] = {"enable_thinking": False}
-    # As it is: the library would walk through it all by type hints, at a third of its time.
-    return {"model": call.model, "messages": (), "extra_body": request}
-
-
-def _is_page(body: str) -> bool:
-    return body.lstrip()[:1] not in ("{", "[")
 
 
 def _cause(error: openai.APIConnectionError) -> str:

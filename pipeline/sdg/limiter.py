@@ -89,7 +89,13 @@ class Limiter:
     """When the next call may start. Every method is told the time, in seconds."""
 
     def __init__(
-        self, rate: float, in_flight_max: int, now: float, start: float = 0.0, *, local: bool = False
+        self,
+        rate: float,
+        in_flight_max: int,
+        now: float,
+        start: float = 0.0,
+        *,
+        local: bool = False,
     ) -> None:
         """Nothing is out and nothing was refused.
 

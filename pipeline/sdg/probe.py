@@ -71,6 +71,25 @@ def _next_mode(form: Form, quiet: bool) -> Form | None:
     return Form(left[0], quiet) if left else None
 
 
+def request_of(call: Call, form: Form) -> dict[str, Any]:
+    """The arguments of openai's `chat.completions.create` for a call in some form."""
+    request: dict[str, Any] = {
+        "messages": [dict(message) for message in call.messages],
+        "temperature": call.temperature,
+        "top_p": call.top_p,
+        "max_tokens": call.max_tokens,
+    }
+    if form.mode == "json_schema":
+        schema = {"name": call.purpose, "schema": dict(call.schema), "strict": True}
+        request["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif form.mode == "json_object":
+        request["response_format"] = {"type": "json_object"}
+    if form.quiet:
+        request["chat_template_kwargs"] = {"enable_thinking": False}
+    # As it is: the library would walk through it all by type hints, at a third of its time.
+    return {"model": call.model, "messages": (), "extra_body": request}
+
+
 def tiny_call(model: str, mode: Mode) -> Call:
     """The call that finds out; it holds no document's text."""
     message = {"role": "user", "content": _ASKS[mode]}

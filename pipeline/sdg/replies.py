@@ -85,7 +85,7 @@ def read_reply(key: str, body: str, wanted: Wanted) -> Reply:
     content = choice["message"].get("content")
     text = content if isinstance(content, str) else ""
     cut = choice.get("finish_reason") == "length"
-    items, problem = _items(text, wanted)
+    items, problem = _items(text, wanted, cut)
     tokens_in, tokens_out = usage_of(document)
     return Reply(
         key=key,
@@ -122,7 +122,7 @@ def text_of(value: object) -> str:
     return "".join(c for c in value if c.isprintable() or c in "\n\t").strip()
 
 
-def _items(content: str, wanted: Wanted) -> tuple[list[dict[str, Any]], str]:
+def _items(content: str, wanted: Wanted, cut: bool) -> tuple[list[dict[str, Any]], str]:
     whole = _parsed(content.strip())
     if not isinstance(whole, dict):
         content = _without_thoughts(content)
@@ -133,12 +133,12 @@ def _items(content: str, wanted: Wanted) -> tuple[list[dict[str, Any]], str]:
         if held and f'"{wanted.needs[0]}"' in content[held[1] :]:
             # Its list was closed too early, and goes on behind it.
             items, _ = _usable(held[2][wanted.field], wanted)
-            more = _saved(content[held[1] :], wanted)
+            more = _saved(content[held[1] :], wanted, cut)
             return [*items, *more], "the reply was no whole JSON object"
         whole = held[2] if held else next((o for _, _, o in found), None)
     if isinstance(whole, dict) and isinstance(whole.get(wanted.field), list):
         return _usable(whole[wanted.field], wanted)
-    saved = _saved(content, wanted)
+    saved = _saved(content, wanted, cut)
     if saved:
         return saved, "the reply was no whole JSON object"
     if isinstance(whole, dict) and not any(map(wanted.item["properties"].__contains__, whole)):
@@ -172,11 +172,11 @@ def _lacks(entry: Any, wanted: Wanted) -> str:
     return ""
 
 
-def _saved(content: str, wanted: Wanted) -> list[dict[str, Any]]:
+def _saved(content: str, wanted: Wanted, cut: bool) -> list[dict[str, Any]]:
     """The items of a damaged reply: those that are whole, then those that a repair makes whole."""
     whole = list(_whole_items(content, wanted))
     seen = [_identity(item, wanted) for item in whole]
-    mended = [i for i in _repaired(content, wanted) if _identity(i, wanted) not in seen]
+    mended = [i for i in _repaired(content, wanted, cut) if _identity(i, wanted) not in seen]
     return whole + mended
 
 
@@ -187,7 +187,7 @@ def _whole_items(content: str, wanted: Wanted) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def _repaired(content: str, wanted: Wanted) -> list[dict[str, Any]]:
+def _repaired(content: str, wanted: Wanted, cut: bool) -> list[dict[str, Any]]:
     start = content.find("{")
     if start < 0 or len(content) > _REPAIRED_MAX or content.count("{") > _STARTS_MAX:
         return []
@@ -202,7 +202,8 @@ def _repaired(content: str, wanted: Wanted) -> list[dict[str, Any]]:
         found = candidate.get(wanted.field) if isinstance(candidate, dict) else None
         if isinstance(found, list):
             # What was cut off was closed by the repair, and looks whole.
-            entries = found if damaged.rstrip(" \n`").endswith("}") else found[:-1]
+            ended = not cut and damaged.rstrip(" \n`").endswith("}")
+            entries = found if ended else found[:-1]
             said = _plain(damaged)
             return [e for e in entries if not fault_in(e, wanted.item) and _stands(e, said)]
     return []

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
+from pipeline.attempt import sentences
 from pipeline.errors import BadInput, StageFailure
 from pipeline.memory import is_out_of_memory, memory_failures, out_of_memory
 from pipeline.recipe import Recipe, apply
-from pipeline.worker import _sentences
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_smaller_setting_is_offered_where_there_is_one(setting, device, valu
         apply(recipe, remedy, "test")
     if not remedy:
         assert "encoder.passage_tokens" in failure.next_step
-    assert json.loads(json.dumps(_sentences(failure)))["remedy"] == remedy
+    assert json.loads(json.dumps(sentences(failure)))["remedy"] == remedy
 
 
 def test_the_innermost_work_is_named_and_other_errors_pass():
@@ -76,7 +76,7 @@ def test_the_innermost_work_is_named_and_other_errors_pass():
 
 
 def test_a_failure_without_a_remedy_says_so_in_the_journal():
-    assert _sentences(BadInput("bad", safe="all", next_step="mend"))["remedy"] == {}
+    assert sentences(BadInput("bad", safe="all", next_step="mend"))["remedy"] == {}
 
 
 def test_torch_is_not_imported():

@@ -3,12 +3,13 @@
 import pytest
 from documents import write_documents
 
+from pipeline.attempt import execute
+from pipeline.job import plan_job
 from pipeline.locks import Lock
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
 from pipeline.prune import prunable, remove
 from pipeline.run import cache_home, change_recipe, create_run
 from pipeline.sdg.trial import list_trials
-from pipeline.worker import execute, plan_job
 
 
 @pytest.fixture

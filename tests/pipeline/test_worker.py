@@ -11,17 +11,20 @@ import pytest
 from documents import WORDS, write_documents
 from fake_nvml import FakeNvml, h200, t4
 
-from pipeline import worker
-from pipeline.errors import Busy, SystemRefusal
+from pipeline import attempt
+from pipeline.attempt import INTERRUPTED_EXIT, carry_out, execute
+from pipeline.chain import held_chains
+from pipeline.errors import Busy, SystemRefusal, as_failure
+from pipeline.job import plan_job
 from pipeline.journal import read_journal
 from pipeline.launch import LocalLauncher, log_path
-from pipeline.locks import Lock, is_held
+from pipeline.locks import Lock, holder_of, is_held
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
 from pipeline.requests import ask
 from pipeline.run import cache_home, change_recipe, create_run
 from pipeline.sdg.trial import list_trials
 from pipeline.stage import folder_of, status_of_run, trial_status
-from pipeline.worker import INTERRUPTED_EXIT, as_failure, execute, main, plan_job
+from pipeline.worker import main
 
 
 @pytest.fixture
@@ -149,6 +152,23 @@ def test_a_document_that_changes_while_it_is_read_makes_no_result(run, documents
     assert execute(job_of(run), cache_home()) == 0
 
 
+def test_a_result_that_another_worker_finished_meanwhile_becomes_the_current_one(run):
+    planned = job_of(run)
+    execute(job_of(run), cache_home())
+    (run.path / "corpus" / "current.json").unlink()
+    assert execute(planned, cache_home()) == 0
+    assert run.current("corpus").fingerprint == planned.folder.name
+
+
+def test_a_result_that_the_recipe_no_longer_means_does_not_become_the_current_one(run):
+    planned = job_of(run)
+    execute(job_of(run), cache_home())
+    change_recipe(run, {"corpus.passage_tokens": 100}, "test")
+    execute(job_of(run), cache_home())
+    assert execute(planned, cache_home()) == 0
+    assert run.current("corpus").fingerprint != planned.folder.name
+
+
 def test_the_current_result_follows_a_recipe_that_goes_back(run):
     first = job_of(run)
     execute(first, cache_home())
@@ -242,6 +262,59 @@ def test_one_process_goes_on_with_the_next_stage_and_nothing_is_held_over(run):
         assert not is_held(result.folder / "lock")
         assert log_path(run, stage).read_text().count("--- ") == 1, "each in its own log"
     assert pids == {started.pid}
+    assert not held_chains(run)
+
+
+def test_a_chain_is_held_from_its_first_stage_to_its_last_between_them_too(run):
+    worker = launched(run, "corpus", ("sdg",))
+    until = time.monotonic() + 30
+    while not held_chains(run):
+        assert time.monotonic() < until, worker.log.read_text()
+    gaps = 0
+    while not (last := list((run.path / "sdg").glob("*/done.json"))):
+        assert held_chains(run) or list((run.path / "sdg").glob("*/done.json"))
+        holder = holder_of(run.chain_path("") / "lock")
+        assert holder is None or holder.pid == worker.pid
+        assert worker.exit_code() is None
+        gaps += run.current("corpus") is not None and not any(
+            is_held(folder / "lock") for name in ("corpus", "sdg") for folder in run.attempts(name)
+        )
+    assert waited(worker) == 0
+    assert gaps, "between the stages nothing else was locked"
+    assert len(last) == 1
+
+
+def test_a_chain_that_was_asked_to_end_between_two_stages_begins_no_other(run, monkeypatch):
+    execute(job_of(run), cache_home())
+    monkeypatch.chdir(run.path)
+    monkeypatch.setattr("pipeline.chain.reap_group", lambda: None)
+    lock = Lock(run.chain_path("") / "lock", "a test")
+    with lock:
+        ask(run.chain_path(""), "cancel")
+        inherited = os.dup(lock.hand_over())
+        code = main(["--chain", str(inherited), "--stage", "sdg", "--then", "prep"])
+        assert code == INTERRUPTED_EXIT
+    assert not (run.path / "sdg").exists()
+    assert waited(launched(run, "sdg", ("corpus",))) == 0, "the request was to the earlier chain"
+
+
+def test_a_request_between_two_stages_reaches_the_stage_that_begins(run):
+    execute(job_of(run), cache_home())
+    chain = run.chain_path("")
+    chain.mkdir(parents=True)
+    ask(chain, "cancel")
+    job = job_of(run, "sdg")
+    ended = carry_out(job, cache_home(), chain=chain)
+    assert (ended.code, ended.leave_asked) == (INTERRUPTED_EXIT, True)
+    assert read_journal(job.folder / "journal.jsonl")[-1].type == "cancelled"
+
+
+def test_a_variant_has_one_chain_at_a_time(run):
+    with Lock(run.chain_path("") / "lock", "The row of stages"):
+        worker = launched(run, "corpus", ("sdg",))
+        assert waited(worker) == Busy.exit_code
+        assert f"process {os.getpid()}" in worker.log.read_text()
+    assert stages_of(run) == []
 
 
 def test_a_stage_that_is_done_is_passed_over(run):
@@ -261,7 +334,7 @@ def test_a_failed_stage_ends_the_chain(run, documents):
 
 
 def test_a_cancelled_stage_ends_the_chain(run):
-    change_recipe(run, {"sdg.questions_per_document": 100_000}, "test")
+    change_recipe(run, {"sdg.questions_per_document": 10_000}, "test")
     worker = launched(run, "corpus", ("sdg", "prep"))
     until = time.monotonic() + 30
     while not (working := [f for f in run.attempts("sdg") if is_held(f / "lock")]):
@@ -277,7 +350,7 @@ def test_a_cancelled_stage_ends_the_chain(run):
 def test_the_next_stage_starts_as_if_it_had_been_launched(run, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.chdir(run.path)
-    monkeypatch.setattr("pipeline.worker._reap_group", lambda: None)
+    monkeypatch.setattr("pipeline.chain.reap_group", lambda: None)
     became = []
     monkeypatch.setattr(os, "execve", lambda *arguments: became.append(arguments))
     assert main(["--stage", "corpus", "--option", "x=y", "--then", "sdg", "--then", "prep"]) == 0
@@ -290,16 +363,16 @@ def test_the_next_stage_starts_as_if_it_had_been_launched(run, monkeypatch):
 
 def test_a_stop_that_comes_too_late_for_a_stage_still_ends_the_chain(run, monkeypatch):
     monkeypatch.chdir(run.path)
-    monkeypatch.setattr("pipeline.worker._reap_group", lambda: None)
+    monkeypatch.setattr("pipeline.chain.reap_group", lambda: None)
     became = []
     monkeypatch.setattr(os, "execve", lambda *arguments: became.append(arguments))
-    finish = worker._finish
+    finish = attempt._finish
 
     def late(job, outcome, started):
         finish(job, outcome, started)
         ask(job.folder, "cancel")
 
-    monkeypatch.setattr(worker, "_finish", late)
+    monkeypatch.setattr(attempt, "_finish", late)
     assert main(["--stage", "corpus", "--then", "sdg"]) == 0
     assert run.current("corpus") is not None
     assert became == []

@@ -19,10 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from pipeline.attempt import execute as work
 from pipeline.beir import EvalSet, write_beir
 from pipeline.context import Context, Outcome
 from pipeline.corpus.records import Passage, read_passages
 from pipeline.files import write_json, write_jsonl, write_text
+from pipeline.job import plan_job
 from pipeline.journal import Event, read_journal
 from pipeline.launch import worker_environment
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
@@ -32,8 +34,6 @@ from pipeline.review.kept import load_kept
 from pipeline.run import Run, cache_home, create_run
 from pipeline.sdg.records import FUNNEL, SAMPLES, Flag, Quote, Sample, sample_id
 from pipeline.sdg.scoring import LEVELS, score_of, weights_of
-from pipeline.worker import execute as work
-from pipeline.worker import plan_job
 
 Execute = Callable[[Context], Outcome]
 Through = Literal["corpus", "sdg", "prep"]

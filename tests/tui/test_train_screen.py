@@ -11,6 +11,7 @@ from piloted import drive, screen_text, snapshot_of, until
 from runs import make_run
 from text_snapshot import assert_snapshot
 
+from pipeline.job import plan_job
 from pipeline.journal import JournalWriter
 from pipeline.locks import Lock
 from pipeline.recipe import Recipe, flatten
@@ -18,7 +19,6 @@ from pipeline.review.decisions import Action
 from pipeline.review.kept import load_kept
 from pipeline.review.log import append_decision
 from pipeline.run import Run, cache_home
-from pipeline.worker import plan_job
 from tui.kept_counts import count_kept
 from tui.screens.dialogs import FailureDialog, Question
 

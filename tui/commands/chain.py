@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from argparse import Namespace
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.chain import wait_for_turn
 from pipeline.errors import BadInput, BadRecipe
 from pipeline.eval.sets import copy_eval_set
 from pipeline.journal import Event
@@ -130,6 +132,9 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
         if name != "corpus":
             own.measure(run, variant)
         status = _status(run, name, variant, options)
+        waiting = functools.partial(_say_waiting, name, output)
+        if status.state != "done" and wait_for_turn(run, variant, name, waiting):
+            status = _status(run, name, variant, options)
         if status.state == "done":
             adopt(run, variant, status)
             output.say(f"{name}: nothing to do ({status.reason}).")
@@ -158,6 +163,10 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
     if worked:
         output.say(f"Took {duration(time.monotonic() - began)}.")
     return _exit_code(report.verdict, span)
+
+
+def _say_waiting(name: str, output: Output, pid: int) -> None:
+    output.say(f"{name}: process {pid} is about to begin it; waiting for that.")
 
 
 def _leaving(run: Run, variant: str) -> Leaving | None:

@@ -9,6 +9,7 @@ from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.chain import held_chains
 from pipeline.deploy.services import list_services, stop_service
 from pipeline.errors import BadInput, Failure
 from pipeline.locks import holder_of, is_held
@@ -111,21 +112,47 @@ def stop_command(arguments: Namespace, output: Output) -> int:
         output.record("stopped", {"service": arguments.service})
         return 0
     request: Request = arguments.request or "cancel"
+    # First: a chain that begins its next stage meanwhile is among the folders.
+    chains = held_chains(run)
     folders = working_folders(run)
-    if not folders:
+    if not folders and not chains:
         raise BadInput(
             f"No stage of {run.name} is running.",
             safe="Nothing was changed.",
             next_step=_services_hint(run),
         )
+    if not folders and request != "cancel":
+        folders = _begun(run, output)
+    if request == "cancel":
+        for chain in chains:
+            ask(chain, "cancel")
     for folder in folders:
         ask(folder, request)
         if request == "cancel":
-            _wait_for_end(folder, output)
+            _wait_for_end(folder, folder.parent.name, output)
         else:
             output.say(f"{folder.parent.name}: asked to {request}.")
         output.record("asked", {"stage": folder.parent.name, "request": request})
+    if not folders and request == "cancel":
+        for chain in chains:
+            _wait_for_end(chain, "between two stages", output)
+            output.record("asked", {"stage": "", "request": request})
     return 0
+
+
+def _begun(run: Run, output: Output) -> list[Path]:
+    """What a worker between two stages begins next; only that can be paused or finished."""
+    output.say("A worker is between two stages; waiting for the next one.")
+    until = time.monotonic() + STOP_SECONDS
+    while not (folders := working_folders(run)):
+        if time.monotonic() > until or not held_chains(run):
+            raise BadInput(
+                f"No stage of {run.name} has begun.",
+                safe="Nothing was changed.",
+                next_step="Run the same command again once `embedsmith runs` shows a stage.",
+            )
+        time.sleep(0.1)
+    return folders
 
 
 def _services_hint(run: Run) -> str:
@@ -142,14 +169,13 @@ def working_folders(run: Run) -> list[Path]:
     ]
 
 
-def _wait_for_end(folder: Path, output: Output) -> None:
+def _wait_for_end(folder: Path, what: str, output: Output) -> None:
     """Give the worker time to checkpoint; a SIGTERM reaches one that looks at no requests."""
-    stage = folder.parent.name
     until = time.monotonic() + STOP_SECONDS
     asked = False
     while is_held(folder / "lock"):
         if time.monotonic() > until:
-            output.say(f"{stage}: still finishing its step; it ends by itself.")
+            output.say(f"{what}: still finishing its step; it ends by itself.")
             return
         if not asked and time.monotonic() > until - STOP_SECONDS / 2:
             asked = True
@@ -158,7 +184,7 @@ def _wait_for_end(folder: Path, output: Output) -> None:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(holder.pid, signal.SIGTERM)
         time.sleep(0.1)
-    output.say(f"{stage}: ended. The same command goes on from here.")
+    output.say(f"{what}: ended. The same command goes on from here.")
 
 
 def prune_command(arguments: Namespace, output: Output) -> int:
@@ -166,7 +192,7 @@ def prune_command(arguments: Namespace, output: Output) -> int:
     runs = [find_run(home(), arguments.run)] if arguments.run else list_runs(home())
     total = 0
     for run in runs:
-        if working_folders(run):
+        if working_folders(run) or held_chains(run):
             output.say(f"{run.name}: a stage is running; nothing of it is removed now.")
             continue
         for entry in prunable(run):

@@ -17,7 +17,7 @@ from pipeline.journal import Event
 from tui.glyphs import Glyphs
 from tui.keys import Key as KeyOfTable
 from tui.keys import bindings, keys_of
-from tui.rows import Row, Span, aligned, row, width_of
+from tui.rows import Row, Span, aligned, row, width_of, wrap
 from tui.steps import STEPS, WORDS, Step, StepName, StepState, find_step
 from tui.watch import Job, Snapshot
 from tui.widgets.pane import Pane
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 RAIL_COLUMNS = 100
 """From this width on the rail stands at the left; below it is one row."""
+NOTICE_LINES = 2
+"""Rows of a notice at most."""
 SMALLEST = (60, 16)
 """Columns and rows below which a note stands in place of the screen."""
 
@@ -256,8 +258,10 @@ class StepScreen(Screen[None]):
         return rows
 
     def _notice_rows(self, width: int, _height: int) -> list[Row]:
+        """One row, or two where it needs them: a path at its end has to be seen."""
         text, tone = self.wizard.notice
-        return [row(" ", (text, tone))]
+        lines = wrap(text, width - 2)[:NOTICE_LINES] if text else [""]
+        return [row(" ", (line, tone)) for line in lines]
 
     def _key_rows(self, width: int, _height: int) -> list[Row]:
         """As many keys as fit: enter's own word first, the step's, then everywhere's."""

@@ -38,9 +38,9 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[3])
 from conftest import Toy
+from pipeline.attempt import JournalEvents
 from pipeline.finetune.stage import execute
 from pipeline.journal import JournalWriter
-from pipeline.worker import JournalEvents
 context = Toy(Path(sys.argv[1]), Path(sys.argv[2])).context("killed")
 journal = JournalWriter(context.folder / "journal.jsonl")
 execute(replace(context, events=JournalEvents(journal)))

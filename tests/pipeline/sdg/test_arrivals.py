@@ -17,7 +17,9 @@ STEPS = ("asked", "written", "checked", "judged", "kept")
 
 
 def metrics(bench, name="result"):
-    return [event.data for event in bench.events(name) if event.type == "metric"]
+    """The funnel's; the pace of the calls is told by others."""
+    told = [event.data for event in bench.events(name) if event.type == "metric"]
+    return [data for data in told if "asked" in data]
 
 
 def arrived(context):

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from pipeline.corpus.records import read_documents, read_imported, read_passages, read_report
+from itertools import islice
+
+from pipeline.corpus.records import (
+    Finding,
+    read_documents,
+    read_findings,
+    read_imported,
+    read_passages,
+    read_report,
+)
 from pipeline.errors import Failure, as_failure
 from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run
 from tui.corpus_rows import Table, sets_words, table_of
+
+FINDINGS_SHOWN = 1000
+"""A list that is longer is no list to read; the report's command has them all."""
 
 
 def read_table(result: Result) -> tuple[Table, bool]:
     """The documents of a corpus, and whether questions with scores came along."""
     scored = any(sample.score is not None for sample in read_imported(result.folder))
     return table_of(read_report(result.folder)), scored
+
+
+def read_finding_list(result: Result) -> tuple[Finding, ...]:
+    """Suspected secrets and personal data; the first `FINDINGS_SHOWN` of them."""
+    return tuple(islice(read_findings(result.folder), FINDINGS_SHOWN))
 
 
 def read_sets(run: Run) -> str:

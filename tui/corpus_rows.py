@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.corpus.records import ROLES, FileReport
+from pipeline.corpus.records import ROLES, FileReport, Finding
 from tui.glyphs import Glyphs
 from tui.rows import Row, Span, Tone, aligned, cut, cut_left, pad, pad_left, row, width_of, wrap
 from tui.watch import Job, Snapshot
@@ -17,8 +17,9 @@ OUTSIDE = "outside"
 """The word for a usable document that the pilot slice leaves out."""
 
 _ABOUT = (
-    "Text and Markdown files in a folder, a BEIR folder, or NVIDIA SDG output (JSON, JSONL, "
-    "Parquet). Every document is read on this machine; nothing leaves it here."
+    "A folder of documents (text, Markdown, HTML, PDF, Word, rst), ready passages (CSV, TSV, JSON, "
+    "JSONL, Parquet), a BEIR folder, NVIDIA SDG output, or a Hugging Face dataset (p and "
+    "hf://owner/name). Every document is read on this machine; nothing leaves it here."
 )
 _STATES: Mapping[str, tuple[str, str, Tone]] = {
     "done": ("done", "scanned", "good"),
@@ -192,11 +193,24 @@ def _sign(entry: FileReport, glyphs: Glyphs) -> tuple[str, Tone]:
 
 def detail_rows(entry: FileReport, glyphs: Glyphs, width: int) -> list[Row]:
     """The document under the cursor: its whole path, and what the list has no room for."""
-    reason = entry.reason or "no remark"
-    lines = wrap(reason, width - 2)
-    last = lines[1:] and cut(" ".join(lines), width - 2, glyphs.ellipsis)
     path = cut_left(entry.path, width - 2, glyphs.ellipsis)
-    return [row(" ", (path, "strong")), row(" ", (last or lines[0], "muted"))]
+    lines = wrap(entry.reason or "no remark", width - 2)
+    return [row(" ", (path, "strong")), *(row(" ", (line, "muted")) for line in lines)]
+
+
+def finding_rows(findings: Sequence[Finding], glyphs: Glyphs, width: int) -> list[Row]:
+    """Suspected secrets, then personal data: kind, masked excerpt, file and line."""
+    rows: list[Row] = []
+    for group, title in (("secret", "Suspected secrets"), ("personal", "Personal data")):
+        found = [each for each in findings if each.group == group]
+        rows += [row((f"{title}: {len(found):,}", "strong"))] if found else []
+        for each in found:
+            place = f":{each.line}"
+            head = f" {pad(cut(each.kind, 24, glyphs.ellipsis), 24)} "
+            head += f"{pad(cut(each.excerpt, 20, glyphs.ellipsis), 20)} "
+            room = max(width - len(head) - len(place) - 1, 8)
+            rows.append(row(head, (cut_left(each.path, room, glyphs.ellipsis) + place, "muted")))
+    return rows
 
 
 def totals_rows(
@@ -226,6 +240,10 @@ def totals_rows(
         rows = [aligned(left, right, width)]
     else:
         rows = [left, row(" ", *right)]
+    found = summary.get("findings", {})
+    if found.get("secrets") or found.get("personal"):
+        words = f"suspected: {found['secrets']:,} secrets, {found['personal']:,} personal data"
+        rows.append(row((f" {glyphs.warned} {words}; f lists them", "warn")))
     for warning in summary["warnings"]:
         lines = wrap(str(warning), width - 4)
         rows.append(row((f" {glyphs.warned} ", "warn"), lines[0]))

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.corpus.records import FindingsCounts
 from pipeline.recipe import SdgSettings
 from pipeline.sdg.consent import Leaving
 from pipeline.sdg.estimate import Estimate
@@ -54,11 +55,24 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("sdg.hops_max", "hops to", "passages that a question needs at most, 1 to 3"),
     Setting("sdg.threshold", "quality threshold", "of 10; Review moves it with live counts"),
     Setting("sdg.temperature", "temperature", "of the writing model; the judge's is 0"),
-    Setting("sdg.concurrency", "calls at once", "fewer where the endpoint answers 429"),
+    Setting("sdg.styles", "styles", "ways of asking, dealt out by code", "-"),
+    Setting(
+        "sdg.cross_document_share",
+        "across documents",
+        "share of the multi-hop questions that rest on two documents, 0 to 1",
+    ),
+    Setting("sdg.concurrency", "calls at once", "fewer where rate and latency need no more"),
+    Setting("sdg.requests_per_minute", "calls a minute", "to begin with; 0: what the host allows"),
+    Setting("sdg.calls_max", "calls at most", "for one result; 0: as many as it takes"),
+    Setting("sdg.attempts", "tries a damaged reply", "then its questions are parked"),
+    Setting("sdg.price_in", "price in", "for a million tokens sent, in any currency; 0: unknown"),
+    Setting("sdg.price_out", "price out", "for a million tokens received; 0: unknown"),
 )
 """The settings in the order in which they are shown."""
 
 _OFFLINE = ("sdg.questions_per_document", "sdg.hops_min", "sdg.hops_max", "sdg.threshold")
+_COMMAS = ("sdg.styles",)
+"""Lists that are typed with commas; the others with `;`."""
 _IMPORTED = ("sdg.threshold",)
 
 
@@ -75,8 +89,9 @@ def shown_settings(settings: SdgSettings, imported: bool) -> tuple[Setting, ...]
 
 
 def value_words(value: Any, setting: Setting) -> str:
-    """A setting's value for people; lists with `;`, as they are typed."""
-    text = "; ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """A setting's value for people; lists as they are typed."""
+    joint = ", " if setting.name in _COMMAS else "; "
+    text = joint.join(map(str, value)) if isinstance(value, tuple) else str(value)
     return text or setting.empty
 
 
@@ -122,6 +137,7 @@ def leaving_rows(
     return [
         *said(f"{head}: {_amount(what)}", width, "strong"),
         *said(f"for {what.host} ({where}); {_models(settings)}", width),
+        *findings_rows(setup.findings, glyphs, width),
         *consent_rows(setup, settings, key, glyphs, width),
     ]
 
@@ -159,6 +175,8 @@ def question_lines(setup: Setup, settings: SdgSettings) -> list[str]:
         f"Address: {what.base_url}",
         f"Writer: {settings.model}",
         f"Judge: {settings.judge_model or settings.model}",
+        *([found] if (found := findings_words(setup.findings)) else ()),
+        *([f"Estimated cost: {cost}"] if (cost := _estimated_cost(setup, settings)) else ()),
         "",
         "Your yes is written into the run folder with the documents it is about. It covers tries "
         "and repetitions at this address until a document comes or changes.",
@@ -183,7 +201,37 @@ def state_rows(state: str, reason: str, setup: Setup, width: int) -> list[Row]:
     return rows
 
 
-def estimate_rows(what: Estimate, width: int) -> list[Row]:
+def findings_words(found: FindingsCounts | None) -> str:
+    """Suspected secrets and personal data in a sentence; empty where there are none."""
+    if found is None or not found.documents:
+        return ""
+    return (
+        f"Suspected in {found.documents:,} document{'s' * (found.documents != 1)}: "
+        f"{found.secrets:,} secret{'s' * (found.secrets != 1)}, {found.personal:,} personal."
+    )
+
+
+def findings_rows(found: FindingsCounts | None, glyphs: Glyphs, width: int) -> list[Row]:
+    """What should perhaps not leave, before it does."""
+    if not (words := findings_words(found)):
+        return []
+    return said(f"{glyphs.warned} {words} < and f list them.", width, "warn")
+
+
+def cost_words(tokens_in: int, tokens_out: int, settings: SdgSettings) -> str:
+    """What so many tokens cost by the recipe's prices; empty where none is set."""
+    from pipeline.sdg.spending import Spent, cost_of
+
+    cost = cost_of([Spent("", settings.model, 0, tokens_in, tokens_out, 0)], settings)
+    return "" if cost is None else f"{cost:,.2f}"
+
+
+def _estimated_cost(setup: Setup, settings: SdgSettings) -> str:
+    what = setup.estimate
+    return cost_words(what.tokens_in, what.tokens_out, settings) if what else ""
+
+
+def estimate_rows(what: Estimate, settings: SdgSettings, width: int) -> list[Row]:
     """What the writing would take, before anything is spent."""
     if not what.questions:
         return []
@@ -193,6 +241,8 @@ def estimate_rows(what: Estimate, width: int) -> list[Row]:
             f", {what.calls:,} calls, {what.minutes:g} min; tokens: {what.tokens_in:,} sent, "
             f"{what.tokens_out:,} received"
         )
+        if cost := cost_words(what.tokens_in, what.tokens_out, settings):
+            text += f"; cost about {cost}"
     return said(text, width, "muted")
 
 

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpus.records import read_documents, read_imported, read_passages
+from pipeline.corpus.records import (
+    FindingsCounts,
+    findings_counts,
+    read_documents,
+    read_imported,
+    read_passages,
+)
 from pipeline.errors import Failure, as_failure
 from pipeline.files import read_json, read_jsonl
 from pipeline.profiles import REHEARSAL_PROFILE
 from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run, cache_home, list_runs
 from pipeline.sdg.address import address_of
+from pipeline.sdg.batches import asked_documents
 from pipeline.sdg.consent import Leaving, consented_at, leaving
 from pipeline.sdg.estimate import Estimate, estimate
 from pipeline.sdg.records import ARRIVING, FUNNEL, SAMPLES, Sample, passes, to_sample
@@ -54,6 +61,23 @@ class Try:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """A question that came to nothing.
+
+    Attributes:
+        assignment: which one.
+        reason: why.
+        call: the raw reply in the call journal; empty without one.
+        parked: whether more `sdg.attempts` would ask for it again.
+    """
+
+    assignment: str
+    reason: str
+    call: str
+    parked: bool = False
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a finished `sdg` result came to.
 
@@ -64,6 +88,9 @@ class Summary:
         flags: samples by flag.
         lost: questions that came to nothing, by reason.
         details: the worker's summary: writer, judge, tokens, warnings.
+        repeated: questions that came twice.
+        empty: paths of documents that were asked about and of which nothing is kept.
+        losses: the lost questions one by one.
     """
 
     counts: Mapping[str, int]
@@ -72,6 +99,14 @@ class Summary:
     flags: Mapping[str, int]
     lost: Mapping[str, int]
     details: Mapping[str, Any]
+    repeated: int = 0
+    empty: Sequence[str] = ()
+    losses: Sequence[Loss] = ()
+
+    @property
+    def parked(self) -> int:
+        """Lost questions that may be asked for again."""
+        return sum(loss.parked for loss in self.losses)
 
 
 @dataclass(frozen=True)
@@ -89,6 +124,7 @@ class Setup:
         current: whether `now` was made with the settings as they are.
         before: the one before about the same documents; None without one.
         summary: of the finished result; None without one.
+        findings: suspected secrets and personal data; None without a corpus.
     """
 
     corpus: bool = False
@@ -101,6 +137,7 @@ class Setup:
     current: bool = False
     before: Try | None = None
     summary: Summary | None = None
+    findings: FindingsCounts | None = None
 
 
 def setup_mark(snapshot: Snapshot) -> tuple[object, ...]:
@@ -125,9 +162,10 @@ def read_setup(snapshot: Snapshot) -> Setup:
     found: dict[str, Any] = {"corpus": corpus is not None}
     try:
         if sdg:
-            found["summary"] = _summary(sdg, settings.threshold)
+            found["summary"] = _summary(sdg, corpus, settings.threshold)
         found |= _tries(snapshot)
         if corpus:
+            found["findings"] = findings_counts(corpus.folder)
             found["imported"] = any(True for _ in read_imported(corpus.folder))
             found |= _leaving(snapshot.run, corpus, settings)
             found["estimate"] = estimate(
@@ -184,19 +222,44 @@ def _try(trial: Trial) -> Try:
     )
 
 
-def _summary(result: Result, threshold: float) -> Summary:
+def _summary(result: Result, corpus: Result | None, threshold: float) -> Summary:
     funnel = read_json(result.folder / FUNNEL)
-    kept, roles = 0, Counter[str]()
+    kept, roles, evidence = 0, Counter[str](), set[str]()
     for row in read_jsonl(result.folder / SAMPLES):
-        kept += passes(row["score"], any(flag["blocking"] for flag in row["flags"]), threshold)
+        if passes(row["score"], any(flag["blocking"] for flag in row["flags"]), threshold):
+            kept += 1
+            evidence.update(row["passages"])
         roles[row["role"]] += 1
+    lost = funnel.get("lost", ())
     return Summary(
         counts={name: funnel[name] for name in ("asked", "written", "scored", "unblocked")},
         kept=kept,
         roles=dict(roles),
         flags=funnel.get("flags", {}),
-        lost=dict(Counter(str(lost["reason"]) for lost in funnel.get("lost", ())).most_common()),
+        lost=dict(Counter(str(each["reason"]) for each in lost).most_common()),
         details=result.summary,
+        repeated=funnel.get("repeated", 0),
+        empty=_empty(corpus, evidence) if corpus and funnel["asked"] else (),
+        losses=tuple(
+            Loss(
+                str(each["assignment"]),
+                str(each["reason"]),
+                str(each["call"]),
+                # A result of an earlier version doesn't say.
+                bool(each.get("parked")),
+            )
+            for each in lost
+        ),
+    )
+
+
+def _empty(corpus: Result, evidence: Set[str]) -> tuple[str, ...]:
+    """Paths of the documents that were asked about and hold no evidence of a kept question."""
+    asked = asked_documents(read_documents(corpus.folder), read_passages(corpus.folder))
+    return tuple(
+        document.path
+        for document, passages in asked
+        if evidence.isdisjoint(passage.id for passage in passages)
     )
 
 

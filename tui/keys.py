@@ -97,6 +97,7 @@ KEYS: tuple[Key, ...] = (
     Key("corpus.scan", "r", "Scan", "look at the documents again"),
     Key("corpus.seed", "d", "Deal", "another seed: other documents in the slice"),
     Key("corpus.skipped", "o", "Order", "skipped documents first, or by name"),
+    Key("corpus.findings", "f", "Findings", "suspected secrets and personal data, one by one"),
     Key("browser.choose", "space,o", "Choose", "take what is under the cursor"),
     Key("browser.into", "right,l", "Into", "into the folder under the cursor", False),
     Key("browser.up", "backspace,left,h", "Up", "to the folder above"),
@@ -108,6 +109,10 @@ KEYS: tuple[Key, ...] = (
     Key("generate.trial", "t", "Try", "write questions for three documents first"),
     Key("generate.compare", "c", "Compare", "this try and the one before, side by side"),
     Key("generate.view", "v", "View", "the settings, the last try, or how the writing goes"),
+    Key("generate.losses", "l", "Losses", "documents that came out empty, and lost questions"),
+    Key(
+        "generate.retry", "r", "Parked", "ask again where replies were damaged", False
+    ),
     Key("generate.pause", "p", "Pause", "pause or resume"),
     Key("generate.stop", "x", "Stop", "end it here; what was answered is kept"),
     Key("review.accept", "a", "Accept", "keep this question and go on"),

@@ -11,7 +11,7 @@ from pipeline.corpus.hf_address import is_address, parse_address
 from pipeline.corpus.source import PYDOC, Kind, open_source
 from pipeline.errors import BadInput, Failure
 from pipeline.profiles import Profile, base_recipe
-from pipeline.recipe import Overrides, Recipe, apply
+from pipeline.recipe import CorpusSettings, Overrides, Recipe, apply
 from pipeline.run import Run, check_name, create_run, home, list_runs, slug
 from tui.commands.machine import require_machine
 from tui.disk import count_files
@@ -88,19 +88,24 @@ def is_named(source: str) -> bool:
     return source == PYDOC or is_address(source)
 
 
-def look_at(source: str, means: Means) -> Place:
+def look_at(source: str, means: Means, settings: CorpusSettings | None = None) -> Place:
     """Look at documents that were chosen; nothing is read of them.
+
+    Args:
+        source: as it was typed.
+        means: which runs over it are meant.
+        settings: the run's, such as where ready passages have their text; None: the defaults.
 
     Raises:
         BadInput: there is nothing usable, or runs would lie inside.
     """
     place = absolute(source)
     require_apart(place)
-    found = open_source(place)
+    found = open_source(place, settings)
     return Place(place, found.kind, len(found.files), tuple(runs_over(place, means)))
 
 
-def glance_at(source: str, stopped: Stopped) -> Place:
+def glance_at(source: str, stopped: Stopped, settings: CorpusSettings | None = None) -> Place:
     """Look at a path that is still being typed: a large folder is counted so far and no further.
 
     Raises:
@@ -116,7 +121,7 @@ def glance_at(source: str, stopped: Stopped) -> Place:
         count = count_files(path, MANY_FILES + 1, stopped)
         if count > MANY_FILES or stopped():
             return Place(place, None, count)
-    found = open_source(place)
+    found = open_source(place, settings)
     return Place(place, found.kind, len(found.files))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.journal import Event
+from pipeline.recipe import SdgSettings
 from pipeline.sdg.records import Sample
 from pipeline.sdg.writer import OFFLINE
-from tui.generate_rows import said
+from tui.generate_rows import cost_words, said
 from tui.generating import Summary
 from tui.glyphs import Glyphs
 from tui.progress import View, rate
@@ -23,6 +24,9 @@ FUNNEL_STEPS = (
     ("kept", "reach the threshold"),
 )
 _MOST_LOST = 4
+LITTLE_TO_WIN = 0.9
+"""Evidence found by the base in its top 5, as a share: from here on little is left. Ours."""
+MUCH_TO_WIN = 0.7
 
 
 def funnel_rows(
@@ -49,13 +53,56 @@ def funnel_rows(
     rows += [(), *progress_rows(view, paused, glyphs, width)]
     if not offline:
         parts = [f"{int(counts.get('calls', 0)):,} calls"]
-        if (speed := rate(view)) is not None:
+        if "calls_a_minute" not in counts and (speed := rate(view)) is not None:
             parts.append(f"{60 * speed:.0f} calls a minute")
         parts += [
             f"{int(counts.get('tokens_in', 0)):,} tokens sent",
             f"{int(counts.get('tokens_out', 0)):,} received",
         ]
         rows.append(row((" " + "   ".join(parts), "muted")))
+    return rows
+
+
+def pace_rows(view: View, paused: bool, settings: SdgSettings, width: int) -> list[Row]:
+    """How fast the endpoint is asked now, what it holds back, and what it cost so far."""
+    now = view.metrics
+    parts: list[str] = []
+    if "calls_a_minute" in now and not paused:
+        most = now.get("calls_a_minute_most", 0)
+        limit = f" of {most:g}" if most else ""
+        parts.append(f"{now['calls_a_minute']:.0f}{limit} calls a minute")
+        parts.append(f"{now['in_flight']} of {now['in_flight_most']} in flight")
+        if refused := now.get("calls_refused", 0):
+            parts.append(f"{refused:,} refused")
+    cost = cost_words(int(now.get("tokens_in", 0)), int(now.get("tokens_out", 0)), settings)
+    parts += [f"cost {cost}"] if cost else []
+    rows = said("   ".join(parts), width, "muted") if parts else []
+    if not paused and (hold := now.get("hold_seconds", 0)):
+        text = f"The endpoint asked to wait (429): the next call goes out in {hold:.0f} s."
+        rows += said(text, width, "warn")
+    return rows
+
+
+def found_rows(found: float | None, width: int) -> list[Row]:
+    """Whether there is much to win: how much of the evidence the base finds already."""
+    if found is None:
+        return []
+    much = "little" if found >= LITTLE_TO_WIN else "much" if found < MUCH_TO_WIN else "something"
+    share = f"The base already finds {100 * found:.0f} % of the evidence in its top 5"
+    return said(f"{share}: {much} to win.", width, "accent")
+
+
+def loss_rows(summary: Summary, width: int) -> list[Row]:
+    """Documents that came out empty, and lost questions one by one."""
+    rows = [row((f" {len(summary.empty):,} documents of which no question is kept", "strong"))]
+    rows += [line for path in summary.empty for line in said(path, width, indent=3)]
+    rows += [(), row((f" {len(summary.losses):,} questions that came to nothing", "strong"))]
+    for loss in summary.losses:
+        rows += said(f"{loss.assignment}: {loss.reason}", width, indent=3)
+        if loss.parked:
+            rows += said("parked", width, "warn", indent=5)
+        if loss.call:
+            rows += said(f"raw reply {loss.call}", width, "muted", indent=5)
     return rows
 
 
@@ -100,14 +147,27 @@ def summary_rows(
     """What the writing came to, and what became of the rest."""
     counts = summary.counts
     asked = counts["asked"] or counts["written"]
-    about = {"scored": "have a score", "unblocked": "no check blocks them"}
+    written, lost = counts["written"], sum(summary.lost.values())
+    about = {
+        "written": _named_counts((lost, "lost"), (summary.repeated, "repeated")),
+        "scored": _named_counts((written - counts["scored"], "without a score")),
+        "unblocked": _named_counts((written - counts["unblocked"], "blocked by a check")),
+    }
     rows = [
         _bar(name, counts[name], asked, about.get(name, ""), glyphs, width)
         for name in ("asked", "written", "scored", "unblocked")
         if counts[name] or name != "asked"
     ]
-    rows.append(_bar("kept", summary.kept, asked, f"reach {threshold:g}", glyphs, width))
-    rows.append(())
+    dropped = counts["unblocked"] - summary.kept
+    below = _named_counts((dropped, f"below {threshold:g}")) or f"reach {threshold:g}"
+    rows += [_bar("kept", summary.kept, asked, below, glyphs, width), ()]
+    rows += found_rows(summary.details.get("found"), width)
+    if summary.empty:
+        several = f"{len(summary.empty):,} document{'s' * (len(summary.empty) != 1)}"
+        rows += said(f"{several} came out empty; l lists them.", width, "warn")
+    if summary.parked:
+        several = f"{summary.parked:,} question{'s' * (summary.parked != 1)}"
+        rows += said(f"{several} parked after damaged replies; r asks again.", width, "warn")
     rows += _named("by role", summary.roles, width)
     rows += _named("by flag", summary.flags, width)
     for number, (reason, count) in enumerate(list(summary.lost.items())[:_MOST_LOST]):
@@ -131,6 +191,10 @@ def summary_rows(
         text = "Rehearsal: no LLM wrote these questions; they are for practice."
         rows += said(text, width, "warn")
     return rows
+
+
+def _named_counts(*counts: tuple[int, str]) -> str:
+    return ", ".join(f"{count:,} {name}" for count, name in counts if count > 0)
 
 
 def _named(label: str, counts: Mapping[str, int], width: int) -> list[Row]:

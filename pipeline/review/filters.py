@@ -21,6 +21,7 @@ from pipeline.review.index import Entry, keeps_entry
 
 FACETS: Mapping[str, str] = {
     "score<6.5": "below; also <= > >= =",
+    "rank>1": "place of the evidence by the base model, else BM25; hard but found: rank<=50, too",
     "role:test": f"one of {', '.join(ROLES)}",
     "doc:PART": "a part of the document's path",
     "flag:NAME": "a check that found something; flag:any for every one",
@@ -215,8 +216,10 @@ def _facet(word: _Word) -> Test | None:
     name, sign, value = found.groups()
     if name == "score":
         return _score(word.text, sign, value)
+    if name == "rank":
+        return _rank(word.text, sign, value)
     if sign != ":":
-        raise _misunderstood(word.text, "only score is compared")
+        raise _misunderstood(word.text, "only score and rank are compared")
     if name not in _FACETS:
         raise _misunderstood(word.text, "there is no such facet")
     return _FACETS[name](word.text, value)
@@ -249,6 +252,14 @@ def _score(word: str, sign: str, value: str) -> Test:
     compare = _COMPARE[sign]
     # A sample without a score is neither below nor above.
     return lambda e, d, k, s: e.score is not None and compare(e.score, limit)
+
+
+def _rank(word: str, sign: str, value: str) -> Test:
+    if not (value.isascii() and value.isdigit()):
+        raise _misunderstood(word, "a rank is a whole number from 1")
+    limit, compare = int(value), _COMPARE[sign]
+    # Evidence without a rank is neither found nor missed.
+    return lambda e, d, k, s: e.rank > 0 and compare(e.rank, limit)
 
 
 def _role(word: str, value: str) -> Test:

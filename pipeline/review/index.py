@@ -38,6 +38,7 @@ class Entry(NamedTuple):
         place: that passage's place in reading order, document by document; -1 while unknown.
         offset: of its line in the file, in bytes.
         length: of its line, in bytes.
+        rank: the place of its evidence by the base model, else by BM25; 0 while unknown.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Entry(NamedTuple):
     place: int
     offset: int
     length: int
+    rank: int = 0
 
 
 def keeps_entry(entry: Entry, decision: Decision | None, threshold: float) -> bool:
@@ -117,7 +119,7 @@ class IndexReader:
     def _entry(self, row: dict[str, Any], offset: int, length: int) -> Entry:
         flags = row["flags"]
         names = tuple([flag["name"] for flag in flags])
-        passages = row["passages"]
+        passages, ranks = row["passages"], row.get("ranks", {})
         passage = intern(passages[0]) if passages else ""
         ref = self._passages.get(passage)
         return Entry(
@@ -136,6 +138,7 @@ class IndexReader:
             ref.offset if ref else -1,
             offset,
             length,
+            ranks.get("base", ranks.get("bm25", 0)),
         )
 
 

@@ -212,7 +212,12 @@ def _funnel(
         "documents": len({assignment.document for assignment in assignments}),
         "roles": dict(sorted(Counter(sample.role for sample in samples).items())),
         "lost": [
-            {"assignment": loss.assignment.id, "reason": loss.reason, "call": loss.call}
+            {
+                "assignment": loss.assignment.id,
+                "reason": loss.reason,
+                "call": loss.call,
+                "parked": loss.parked,
+            }
             for loss in lost
         ],
     }

@@ -12,13 +12,13 @@ from piloted import drive, screen_text, snapshot_of, until
 from text_snapshot import assert_snapshot
 
 from pipeline.beir import EvalSet, write_beir
-from pipeline.corpus.records import FileReport, to_row
+from pipeline.corpus.records import FileReport, Finding, to_row
 from pipeline.corpus.source import SDG_SUFFIXES
 from pipeline.errors import BadInput
 from pipeline.files import write_jsonl
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
 from pipeline.run import create_run, home, list_runs
-from tui.corpus_rows import detail_rows, document_header, document_row, table_of
+from tui.corpus_rows import detail_rows, document_header, document_row, finding_rows, table_of
 from tui.disk import Listing, completion, count_files, list_folder
 from tui.glyphs import ASCII, UNICODE
 from tui.keys import keys_of
@@ -70,6 +70,27 @@ def test_a_row_says_in_words_what_became_of_a_document_and_keeps_the_end_of_its_
     assert "image: not read" in rows[2]
     assert "…" in rows[6]
     assert "文書.md" in rows[6]
+
+
+def test_findings_are_listed_by_kind_excerpt_and_line_and_fit():
+    findings = [
+        Finding("d1", "guide/" * 20 + "evil\x1b[2J.md", "e-mail address", "personal", 7, "jo (17)"),
+        Finding("d1", "guide/first.md", "aws access key", "secret", 12, "AK (20)"),
+    ]
+    rows = finding_rows(findings, UNICODE, 76)
+    assert all(width_of(cells) <= 76 and plain(cells).isprintable() for cells in rows)
+    lines = [plain(cells) for cells in rows]
+    assert lines[0] == "Suspected secrets: 1"
+    assert "aws access key" in lines[1]
+    assert lines[1].endswith("guide/first.md:12")
+    assert lines[3].endswith(".md:7")
+
+
+def test_a_long_reason_is_shown_whole():
+    reason = " ".join(f"reason{number}" for number in range(20))
+    entry = FileReport("a.pdf", "pdf", "skipped", reason)
+    said = " ".join(" ".join(plain(cells) for cells in detail_rows(entry, ASCII, 60)).split())
+    assert reason in said
 
 
 def test_skipped_documents_come_first_then_duplicates_the_slice_and_remarks():

@@ -14,19 +14,27 @@ from text_snapshot import assert_snapshot
 from textual.events import Paste
 from textual.widgets import Input
 
+from pipeline.corpus.records import FindingsCounts
 from pipeline.recipe import SdgSettings
 from pipeline.run import home
 from pipeline.sdg.consent import Leaving
+from pipeline.sdg.estimate import Estimate
 from pipeline.sdg.records import Flag, Quote, Sample
 from pipeline.sdg.trial import TrialDocument, list_trials
-from tui.generate_rows import leaving_rows, question_lines, setting_row, shown_settings
-from tui.generating import Setup, Summary, Try, parse_examples, read_presets
+from tui.generate_rows import (
+    estimate_rows,
+    leaving_rows,
+    question_lines,
+    setting_row,
+    shown_settings,
+)
+from tui.generating import Loss, Setup, Summary, Try, parse_examples, read_presets
 from tui.glyphs import ASCII, UNICODE
 from tui.progress import View
 from tui.rows import plain, width_of
 from tui.trial_rows import try_rows
 from tui.widgets.pane import ListPane
-from tui.writing_rows import funnel_rows, summary_rows
+from tui.writing_rows import found_rows, funnel_rows, loss_rows, pace_rows, summary_rows
 
 KEY = "nvapi-typed-0123456789"
 OUTSIDE = Leaving(
@@ -226,6 +234,75 @@ def test_the_summary_names_what_was_lost_and_why():
     for part in ("train 6, test 2", "pointing 2", "lost 2 the reply was cut off", "a warning"):
         assert part in said
     assert "no LLM wrote these" in said
+
+
+def test_pace_hold_and_cost_are_said_while_calls_are_out():
+    now = {
+        "calls_a_minute": 27.6,
+        "calls_a_minute_most": 40.0,
+        "in_flight": 7,
+        "in_flight_most": 9,
+        "hold_seconds": 12.4,
+        "calls_refused": 3,
+        "tokens_in": 2_000_000,
+        "tokens_out": 500_000,
+    }
+    view = View("calls answered", 7, 14, 0.0, 0, 60.0, now)
+    priced = SdgSettings(price_in=0.5, price_out=2.0)
+    said = words(pace_rows(view, False, priced, 80))
+    for part in ("28 of 40 calls a minute", "7 of 9 in flight", "3 refused", "cost 2.00"):
+        assert part in said
+    assert "the next call goes out in 12 s" in said
+    paused = words(pace_rows(view, True, SdgSettings(), 80))
+    assert paused == "", "nothing is asked now, and no price is set"
+
+
+@pytest.mark.parametrize(
+    ("found", "much"), [(0.93, "93 % of the evidence in its top 5: little"), (0.4, "40 %")]
+)
+def test_what_the_base_finds_already_says_whether_there_is_much_to_win(found, much):
+    said = words(found_rows(found, 80))
+    assert much in said
+    assert ("much to win" in said) is (found < 0.7)
+    assert found_rows(None, 80) == []
+
+
+def test_the_summary_names_losses_at_each_step_and_what_came_out_empty():
+    summary = Summary(
+        {"asked": 10, "written": 7, "scored": 6, "unblocked": 5},
+        4,
+        {"train": 7},
+        {},
+        {"cut off": 2},
+        {"writer": "m", "warnings": []},
+        repeated=1,
+        empty=("a/one.md", "b/\x1b[2Jtwo.md"),
+        losses=(Loss("d:003", "cut off", "abc", parked=True), Loss("d:004", "no answer", "")),
+    )
+    said = words(summary_rows(summary, 7.0, False, ASCII, 80))
+    for part in ("2 lost, 1 repeated", "1 without a score", "2 blocked by a check", "1 below 7"):
+        assert part in said
+    assert "2 documents came out empty; l lists them" in said
+    assert "1 question parked after damaged replies; r asks again" in said
+    listed = loss_rows(summary, 40)
+    assert all(plain(cells).isprintable() for cells in listed)
+    for part in ("a/one.md", "d:003: cut off", "raw reply abc"):
+        assert part in words(listed)
+
+
+def test_findings_and_cost_stand_beside_what_would_leave():
+    found = FindingsCounts(secrets=1, personal=4, documents=2)
+    setup = Setup(
+        corpus=True, leaving=OUTSIDE, findings=found, estimate=Estimate(9, 6, 1_000_000, 0, 1.0)
+    )
+    settings = SdgSettings(price_in=0.25)
+    shown = words(leaving_rows(setup, settings, "not set", False, ASCII, 80))
+    asked = "\n".join(question_lines(setup, settings))
+    for text in (shown, asked):
+        assert "Suspected in 2 documents: 1 secret, 4 personal." in text
+    assert "Estimated cost: 0.25" in asked
+    assert "cost about 0.25" in words(estimate_rows(setup.estimate, settings, 80))
+    assert "cost" not in words(estimate_rows(setup.estimate, SdgSettings(), 80))
 
 
 # The screen

@@ -119,6 +119,12 @@ def test_points_lost_flags_and_reasons_are_said():
     assert "answerable" not in text
 
 
+def test_style_language_and_ranks_are_said():
+    one = view(style="terse", language="de", ranks={"bm25": 1, "base": 3})
+    text = "\n".join(texts(sample_pages(one, ASCII, 100, 30)[0]))
+    assert "terse, de, base rank 3, BM25 rank 1" in text
+
+
 def test_markup_and_control_characters_of_a_model_are_only_text():
     one = view(
         "[bold]The valve\x1b[31m opens then.[/] \u202eevil", "opens then.", answer="[red]\x07"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.review.decisions import REASONS
+from pipeline.sdg.records import Sample
 from pipeline.sdg.scoring import LEVEL_MAX
 from tui.glyphs import Glyphs
 from tui.review.desk import SampleView
@@ -168,7 +169,19 @@ def _points(view: SampleView, width: int) -> list[Row]:
             spans.append(Span("  "))
         tone = Span("blocked, ", "bad") if flag.blocking else Span("! ", "warn")
         spans += [tone, Span(f"{flag.name}: ", tone.tone), Span(flag.reason, "text")]
+    if about := asked_as(view.sample):
+        spans.append(Span(("  " if spans else "") + about, "muted"))
     return [(Span("   "), *cells) for cells in wrapped(spans, max(width - 4, 1))] if spans else []
+
+
+def asked_as(sample: Sample) -> str:
+    """Style and language that were asked for, and where the retrievers have the evidence."""
+    ranks = [
+        f"{title} rank {sample.ranks[name]:,}"
+        for name, title in (("base", "base"), ("bm25", "BM25"))
+        if name in sample.ranks
+    ]
+    return ", ".join(part for part in (sample.style, sample.language, *ranks) if part)
 
 
 def _hop(evidence: Evidence, number: int, hops: int, width: int) -> Row:

@@ -10,7 +10,7 @@ from pipeline.corpus.source import PYDOC
 from pipeline.corpus.tables import TABLE_SUFFIXES
 from pipeline.errors import Failure, as_failure
 from pipeline.profiles import Profile, find_profile
-from pipeline.recipe import Recipe
+from pipeline.recipe import CorpusSettings, Recipe
 from pipeline.run import Run, check_name, home
 from tui.corpus_rows import slice_words
 from tui.off_loop import Stopped, off_loop
@@ -69,6 +69,10 @@ class ChoosingScreen(StepScreen):
             return self.snapshot.recipe.corpus.source
         return self._place.source if self._place else ""
 
+    def _reading(self) -> CorpusSettings | None:
+        """How the run reads documents; None before there is one."""
+        return self.snapshot.recipe.corpus if self.snapshot else None
+
     # Choosing documents
 
     def action_path(self) -> None:
@@ -79,12 +83,19 @@ class ChoosingScreen(StepScreen):
         found: list[Place] = []
 
         async def look(text: str) -> str:
-            return (await off_loop(lambda stopped: glance_at(text.strip(), stopped))).words
+            settings = self._reading()
+            place = await off_loop(lambda stopped: glance_at(text.strip(), stopped, settings))
+            return place.words
 
         async def check(text: str) -> None:
             if not text.strip():
-                raise ValueError("the path of a folder, of a table, or of NVIDIA SDG output")
-            found.append(await off_loop(lambda _stopped: look_at(text.strip(), self._means)))
+                raise ValueError(
+                    "the path of a folder, of a table or of SDG output, or hf://owner/name"
+                )
+            settings = self._reading()
+            found.append(
+                await off_loop(lambda _stopped: look_at(text.strip(), self._means, settings))
+            )
 
         value = "" if self._source() == PYDOC else self._source()
         suggester = PathSuggester(TABLE_SUFFIXES)
@@ -109,7 +120,8 @@ class ChoosingScreen(StepScreen):
         """Look at documents that were chosen, and take them."""
         self._say_busy("looking at the documents ...")
         try:
-            place = await off_loop(lambda _stopped: look_at(source, self._means))
+            settings = self._reading()
+            place = await off_loop(lambda _stopped: look_at(source, self._means, settings))
         except (Failure, OSError) as error:
             self.wizard.fail(as_failure(error))
             return

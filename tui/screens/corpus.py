@@ -13,13 +13,14 @@ from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
 from pipeline.recipe import Recipe, SdgSettings
 from pipeline.run import Result, Run, cache_home, slug
-from tui.corpus_facts import read_estimate, read_sets, read_table
+from tui.corpus_facts import read_estimate, read_finding_list, read_sets, read_table
 from tui.corpus_rows import (
     Table,
     choice_rows,
     detail_rows,
     document_header,
     document_row,
+    finding_rows,
     foot_rows,
     sets_words,
     slice_words,
@@ -80,6 +81,7 @@ class CorpusScreen(ChoosingScreen):
             "scan": free and run,
             "seed": bool(free and self.snapshot and self.snapshot.recipe.corpus.documents),
             "skipped": self._table is not None,
+            "findings": bool(self._result and any(self._findings().values())),
         }
         return allowed.get(action, super().check_action(action, parameters))
 
@@ -278,6 +280,24 @@ class CorpusScreen(ChoosingScreen):
         self._skipped_first = not self._skipped_first
         self.query_one("#corpus-rows", ListPane).move_to(0)
         self.refresh_work()
+
+    def _findings(self) -> Mapping[str, int]:
+        """Counts by name; an older result has none."""
+        return self._result.summary.get("findings", {}) if self._result else {}
+
+    def action_findings(self) -> None:
+        """List suspected secrets and personal data."""
+        from tui.screens.dialogs import TextDialog
+
+        if self._result is None:
+            return
+        found = read_finding_list(self._result)
+        text = "\n".join(f"{f.kind}\t{f.excerpt}\t{f.path}:{f.line}" for f in found)
+
+        def build(width: int, _height: int) -> list[Row]:
+            return finding_rows(found, self.glyphs, width)
+
+        self.app.push_screen(TextDialog("Suspected, not certain", build, text))
 
     # The user's own queries
 

@@ -67,7 +67,7 @@ async def edit_setting(screen: StepScreen, setting: Setting) -> None:
         return
     value = flatten(snapshot.recipe)[setting.name]
     if setting.name != _EXAMPLES:
-        shown = str(value)
+        shown = value_words(value, setting) if isinstance(value, tuple) else str(value)
         text = await screen.ask(setting.label, shown, check=_checked(screen, setting.name))
         if text is not None and text != shown:
             wizard.change_setting(setting.name, text)

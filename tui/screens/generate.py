@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from textual.containers import VerticalScroll
@@ -12,6 +13,7 @@ from textual.widget import Widget
 from pipeline.errors import Failure
 from pipeline.profiles import base_recipe
 from pipeline.recipe import SdgSettings, flatten
+from pipeline.sdg.batches import CALLS_PER_BATCH
 from pipeline.sdg.trial import TRIAL, TRIAL_DOCUMENTS
 from pipeline.sdg.writer import OFFLINE
 from tui.generate_rows import (
@@ -25,8 +27,8 @@ from tui.generate_rows import (
     shown_settings,
     state_rows,
 )
-from tui.generating import Setup, key_state, needs_key, read_latest, read_setup, setup_mark
-from tui.rows import Row, row
+from tui.generating import Setup, Summary, key_state, needs_key, read_latest, read_setup, setup_mark
+from tui.rows import Row, plain, row
 from tui.screens.endpoint import ask_consent, ask_key, choose_endpoint, edit_setting
 from tui.screens.step import StepScreen
 from tui.settings import stale_sentence
@@ -35,10 +37,20 @@ from tui.trial_rows import try_rows
 from tui.watch import Job
 from tui.widgets.pane import ListPane, Pane
 from tui.working import progress_rows
-from tui.writing_rows import funnel_rows, latest_rows, summary_rows, warning_rows, warnings_of
+from tui.writing_rows import (
+    found_rows,
+    funnel_rows,
+    latest_rows,
+    loss_rows,
+    pace_rows,
+    summary_rows,
+    warning_rows,
+    warnings_of,
+)
 
 SDG = "sdg"
 _WARNINGS_SHOWN = 2
+_COPIED_WIDTH = 120
 
 
 class GenerateScreen(StepScreen):
@@ -81,6 +93,8 @@ class GenerateScreen(StepScreen):
             "trial": free and setup.corpus and not setup.imported,
             "compare": setup.before is not None,
             "view": setup.now is not None or setup.summary is not None or job is not None,
+            "losses": bool(setup.summary and (setup.summary.empty or setup.summary.losses)),
+            "retry": bool(asks and free and setup.summary and setup.summary.parked),
             "pause": job is not None,
             "stop": job is not None,
         }
@@ -241,6 +255,36 @@ class GenerateScreen(StepScreen):
         """This try and the one before, or this one alone."""
         self._look("try" if self._shown() == "compare" else "compare")
 
+    def action_losses(self) -> None:
+        """What came out empty, and what was lost."""
+        from tui.screens.dialogs import TextDialog
+
+        summary = self._setup.summary if self._setup else None
+        if summary:
+            text = "\n".join(plain(cells) for cells in loss_rows(summary, _COPIED_WIDTH))
+            build = partial(_losses, summary)
+            self.app.push_screen(TextDialog("What came to nothing", build, text))
+
+    def action_retry(self) -> None:
+        """Ask again for what was parked."""
+        self.run_worker(self._retry(), group="begin", exclusive=True)
+
+    async def _retry(self) -> None:
+        from tui.screens.dialogs import Question
+
+        parked = self._setup.summary.parked if self._setup and self._setup.summary else 0
+        attempts = self._sdg().attempts + 1
+        lines = (
+            f"At most {CALLS_PER_BATCH * parked:,} calls: one to write and one to judge for each "
+            "reply. Everything else that was answered is kept and not paid again.",
+            f"sdg.attempts becomes {attempts}.",
+        )
+        title = f"Ask again for {parked:,} parked question{'s' * (parked != 1)}?"
+        if await self.wizard.push_screen_wait(Question(title, lines)) and (
+            self.wizard.change_settings({"sdg.attempts": attempts})
+        ):
+            await self._begin(SDG)
+
     def action_view(self) -> None:
         """Settings, the last try, how the writing goes, and round again."""
         order = ("settings", "try", "report")
@@ -306,7 +350,7 @@ class GenerateScreen(StepScreen):
             rows = consent_rows(setup, settings, self._key(), self.glyphs, width)
         rows += state_rows(self._state(), reason, setup, width)
         if setup.estimate and view == "settings" and self._state() != "done":
-            rows += estimate_rows(setup.estimate, width)
+            rows += estimate_rows(setup.estimate, settings, width)
         if trying := self._job(TRIAL):
             rows += [(), row((f" A try on {TRIAL_DOCUMENTS} documents", "strong"))]
             rows += progress_rows(trying.view, trying.paused, self.glyphs, width)
@@ -349,9 +393,16 @@ class GenerateScreen(StepScreen):
     def _writing_rows(self, job: Job, threshold: float, width: int) -> list[Row]:
         offline, room = self._sdg().writer == OFFLINE, self.query_one("#generate-text").size.height
         rows = funnel_rows(job.view, job.paused, threshold, offline, self.glyphs, width)
+        if not offline:
+            rows += pace_rows(job.view, job.paused, self._sdg(), width)
+        rows += found_rows(job.view.metrics.get("found"), width)
         rows += warning_rows(warnings_of(job.events)[-_WARNINGS_SHOWN:], self.glyphs, width)
         if job.paused:
             rows.append(row((f" Paused: {self.wizard.key_of('generate.pause')} goes on.", "warn")))
         rows.append(row((" Review is open already: > goes there.", "accent")))
         latest = read_latest(job.folder, room - len(rows) - 3)
         return rows + latest_rows(latest, threshold, self.glyphs, width)
+
+
+def _losses(summary: Summary, width: int, _height: int) -> list[Row]:
+    return loss_rows(summary, width)

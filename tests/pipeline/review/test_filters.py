@@ -27,6 +27,7 @@ def entry(make_entry):
         hops=2,
         complexity=4,
         kind="factual multi-hop",
+        rank=3,
     )
 
 
@@ -34,6 +35,9 @@ def entry(make_entry):
     ("query", "matched"),
     [
         ("", True),
+        ("rank>1 rank<=50", True),
+        ("rank=1", False),
+        ("rank>3", False),
         ("   ", True),
         ("queue", True),
         ("QUEUE failover", True),

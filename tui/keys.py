@@ -110,9 +110,7 @@ KEYS: tuple[Key, ...] = (
     Key("generate.compare", "c", "Compare", "this try and the one before, side by side"),
     Key("generate.view", "v", "View", "the settings, the last try, or how the writing goes"),
     Key("generate.losses", "l", "Losses", "documents that came out empty, and lost questions"),
-    Key(
-        "generate.retry", "r", "Parked", "ask again where replies were damaged", False
-    ),
+    Key("generate.retry", "r", "Parked", "ask again where replies were damaged", False),
     Key("generate.pause", "p", "Pause", "pause or resume"),
     Key("generate.stop", "x", "Stop", "end it here; what was answered is kept"),
     Key("review.accept", "a", "Accept", "keep this question and go on"),

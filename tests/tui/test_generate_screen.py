@@ -447,6 +447,8 @@ def test_pause_resume_and_finish_with_what_is_there(make_corpus, at_generate, en
         assert wizard.screen.check_action("edit", ()) is False
         await pilot.press("p")
         await until(pilot, shows(wizard, "Paused: p goes on"))
+        # From here on the worker can't be done before the keys are pressed.
+        endpoint.delay = 1.0
         await pilot.press("p")
         await until(pilot, lambda: not wizard.running("sdg").paused)
         await pilot.press("x")

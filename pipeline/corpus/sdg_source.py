@@ -139,10 +139,14 @@ def load_sdg(source: Source, each: Callable[[int], None]) -> Loaded:
         each: called with the number of records read so far.
     """
     collected = _Import()
-    rows = (row for file in source.files for row in read_rows(file))
-    for number, row in enumerate(rows, start=1):
-        collected.add(row)
-        each(number)
+    number = 0
+    for file in source.files:
+        before = number
+        for number, row in enumerate(read_rows(file), start=number + 1):
+            collected.add(row)
+            each(number)
+        if number == before:
+            collected.unused.append(FileReport(file.name, "sdg", "skipped", "it holds no record"))
     warnings = []
     if collected.unscored:
         warnings.append(

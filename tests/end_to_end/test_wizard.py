@@ -6,6 +6,7 @@ the end is bit for bit what the undisturbed command makes.
 
 import os
 import random
+import re
 import signal
 import time
 
@@ -105,12 +106,14 @@ def test_a_rehearsal_by_keys_from_the_first_screen_to_the_verified_endpoint(wind
 
 
 def review(window):
-    """Decide a little: an accept that changes nothing, a reject, and its undo."""
+    """Decide a little: what the score says anyway, the opposite of the next one, and its undo."""
     if "Review" not in window.shows("4")[:400]:
         window.press(">")
-    window.shows("by hand", "keep")
-    window.press("a")
+    window.shows("by hand", "keep", "  score ")
+    kept = re.search(r"· (keep|drop) +score", "\n".join(window.tmux.screen()))[1] == "keep"
+    window.press("a" if kept else "x")
     window.shows("by hand   1")
+    time.sleep(0.5)
     window.press("x")
     window.press("3")
     window.shows("by hand   2")

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from measured import ranked_set, write_evaluation
-from piloted import drive, screen_text, snapshot_of, until
+from piloted import drive, screen_text, settled, snapshot_of, until
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def at_metrics(make_wizard, rehearsal_run, evaluated):
 
 def test_the_users_own_set_leads_and_every_metric_has_its_difference(at_metrics):
     async def script(pilot, wizard):
-        text = screen_text(wizard)
+        text = await settled(pilot)
         assert text.index("tickets (3 queries)") < text.index("synthetic (60 queries)")
         assert "Too few queries for a verdict" in text
         for name in ("nDCG@1", "nDCG@10", "Recall@10", "Precision@10", "MAP@10"):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -102,7 +102,7 @@ def preparation(tmp_path, cache):
         write_jsonl(tmp_path / "corpus" / DOCUMENTS, [])
         write_jsonl(tmp_path / "corpus" / PASSAGES, map(to_row, passages()))
         rows = samples(passages()) if kept is None else kept
-        write_jsonl(tmp_path / "sdg" / SAMPLES, map(to_row, rows))
+        write_jsonl(tmp_path / "sdg" / SAMPLES, map(asdict, rows))
         inputs = {
             stage: Result(tmp_path / stage, stage, "f", "d", {}, "made", False, 0.0, 0.0)
             for stage in ("corpus", "sdg")

@@ -139,13 +139,14 @@ def load_sdg(source: Source, each: Callable[[int], None]) -> Loaded:
         each: called with the number of records read so far.
     """
     collected = _Import()
-    number = 0
+    read = 0
     for file in source.files:
-        before = number
-        for number, row in enumerate(read_rows(file), start=number + 1):
+        before = read
+        for row in read_rows(file):
             collected.add(row)
-            each(number)
-        if number == before:
+            read += 1
+            each(read)
+        if read == before:
             collected.unused.append(FileReport(file.name, "sdg", "skipped", "it holds no record"))
     warnings = []
     if collected.unscored:

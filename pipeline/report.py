@@ -184,9 +184,10 @@ def _served(each: Mapping[str, Any], rows: Sequence[ServedRow]) -> str:
 
 def _notes(results: Mapping[str, Result]) -> str:
     notes = [
-        f"- {name}: {warning}"
+        f"- {name}: {sentence}"
         for name, result in results.items()
-        for warning in result.summary.get("warnings", ())
+        for kind in ("notes", "warnings")
+        for sentence in result.summary.get(kind, ())
     ]
     return "\n".join(["## Notes", "", *notes]) if notes else ""
 

@@ -24,6 +24,7 @@ from pipeline.profiles import Profile, find_profile
 from pipeline.recipe import Recipe, flatten
 from pipeline.review.kept import kept_digest, load_kept
 from pipeline.run import Result, Run
+from pipeline.sdg.rounds import last_round
 from pipeline.sdg.trial import TRIAL, TRIAL_DOCUMENTS
 from pipeline.weights import weights_digest
 
@@ -246,13 +247,17 @@ def once_more(now: float) -> dict[str, str]:
 
 def settings_of(stage: Stage, recipe: Recipe) -> dict[str, Any]:
     """The settings that identify a stage's result, by dotted name."""
-    return {
+    settings = {
         name: value
         for name, value in flatten(recipe).items()
         if name.partition(".")[0] in stage.sections
         and name not in NOT_IDENTITY
         and not (name in CAME_LATER and value == CAME_LATER[name])
     }
+    if "sdg" in stage.sections and last_round(recipe.sdg) > 1:
+        # What later rounds ask about follows from what passes.
+        settings["sdg.threshold"] = recipe.sdg.threshold
+    return settings
 
 
 def status_of_run(

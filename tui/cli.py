@@ -12,6 +12,7 @@ from argparse import (
     ArgumentParser,
     Namespace,
     RawDescriptionHelpFormatter,
+    _MutuallyExclusiveGroup,
     _SubParsersAction,
 )
 from collections.abc import Callable, Sequence
@@ -208,6 +209,38 @@ def _add_yes(parser: ArgumentParser) -> None:
     )
 
 
+def _add_target(parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
+    parser.add_argument(
+        "--target",
+        dest="wanted",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="ask until N questions pass, or sdg.calls_max is reached",
+    )
+
+
+def _add_further(parser: ArgumentParser) -> None:
+    """Another go at what a result lacks; what was paid stays paid."""
+    more = parser.add_mutually_exclusive_group()
+    more.add_argument(
+        "--top-up",
+        action="store_true",
+        help="one round more, about the documents that came out empty or short alone",
+    )
+    _add_target(more)
+    parser.add_argument(
+        "--feedback",
+        action="store_true",
+        help="with --top-up: tell the writer what people rejected, and why; never a test question",
+    )
+    parser.add_argument(
+        "--retry-parked",
+        action="store_true",
+        help="ask once more for questions whose replies were damaged, for those alone",
+    )
+
+
 def _add_queries(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--queries", metavar="FILE", help="queries of your own: a log, CSV or JSON lines"
@@ -226,6 +259,7 @@ def _add_chain(add: Callable[..., ArgumentParser]) -> None:
     for parser in (rehearse, run):
         _add_yes(parser)
         _add_queries(parser)
+        _add_target(parser)
         parser.add_argument("--name", default="", help="the run's name")
         parser.add_argument("--to", dest="last", choices=STAGES, metavar="STAGE")
 
@@ -238,6 +272,7 @@ def _add_stages(add: Callable[..., ArgumentParser]) -> None:
             _add_queries(parser)
         if name == "sdg":
             _add_yes(parser)
+            _add_further(parser)
         if name == "eval":
             parser.add_argument(
                 "--eval-set",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.journal import Event
 from pipeline.recipe import SdgSettings
+from pipeline.sdg.found import LITTLE_TO_WIN, MUCH_TO_WIN
 from pipeline.sdg.records import Sample
 from pipeline.sdg.writer import OFFLINE
 from tui.generate_rows import cost_words, said
@@ -24,9 +25,6 @@ FUNNEL_STEPS = (
     ("kept", "reach the threshold"),
 )
 _MOST_LOST = 4
-LITTLE_TO_WIN = 0.9
-"""Evidence found by the base in its top 5, as a share: from here on little is left. Ours."""
-MUCH_TO_WIN = 0.7
 
 
 def funnel_rows(

@@ -20,6 +20,7 @@ from pipeline.run import Run
 from pipeline.sdg.address import address_of
 from pipeline.sdg.batches import asked_documents
 from pipeline.sdg.feedback import avoid_for
+from pipeline.sdg.rounds import last_round
 from pipeline.sdg.writer import OFFLINE
 
 FORMAT = 2
@@ -116,7 +117,7 @@ def _along(settings: SdgSettings) -> tuple[str, ...]:
     """What of the recipe leaves with the documents, in words."""
     examples = len(settings.examples)
     # Later rounds are told more, and the last one is told all of it.
-    rejected = len(avoid_for(settings, settings.rounds))
+    rejected = len(avoid_for(settings, last_round(settings)))
     return (
         *(["the audience"] if settings.audience else ()),
         *(["the language"] if settings.language else ()),

@@ -224,7 +224,7 @@ class EndpointWriter:
         reply = read_reply(call.key, body, wanted_of(call.schema, needs))
         self._done += 1
         self._total = max(self._total, self._done)
-        self._watcher.answered(reply.tokens_in, reply.tokens_out)
+        self._watcher.answered(reply.key, reply.tokens_in, reply.tokens_out)
         self._events.progress(self._done, self._total, "calls answered")
         if len(self._fresh) < FIRST_REPLIES and self._client.is_fresh(call):
             self._fresh.append(reply)

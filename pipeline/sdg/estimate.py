@@ -7,14 +7,18 @@ to be repeated comes on top. Tokens and minutes are estimates:
   `CHARACTERS_PER_TOKEN` characters;
 - a writing call holds the prompt and the passages of its questions, a judging call the prompt, the
   same passages and the pairs;
-- a hosted endpoint takes `CALLS_PER_MINUTE` at most, and nobody gets more than `sdg.concurrency`
+- an endpoint takes the limiter's rate to begin with, and nobody gets more than `sdg.concurrency`
   calls through in `SECONDS_PER_CALL`.
+
+It is of one pass. Where a target is smaller, it is of so many questions: the least that it takes.
+Calls of later rounds come on top.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.corpus.records import Document, Passage
 from pipeline.recipe import SdgSettings
@@ -29,13 +33,13 @@ from pipeline.sdg.batches import (
     questions_for,
 )
 from pipeline.sdg.guidance import guidance_of
+from pipeline.sdg.limiter import start_rate
 from pipeline.sdg.prompts import NEARBY_MAX, generate_messages_length, judge_messages_length
+from pipeline.sdg.spending import Spent, cost_of
 from pipeline.sdg.writer import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
 """Of English in common tokenizers; OpenAI's help page "What are tokens" names the same."""
-CALLS_PER_MINUTE = 40
-"""What NVIDIA's hosted endpoints let through for one key, by users' reports (2026)."""
 SECONDS_PER_CALL = 8.0
 """How long a call of four questions takes. Ours: a usual median of hosted endpoints."""
 _TOKENS_PER_QUESTION = 220
@@ -56,6 +60,8 @@ class Estimate:
         tokens_in: sent, in all.
         tokens_out: received, in all.
         minutes: from the first call to the last; 0 without calls.
+        cost: by the recipe's prices; None where none is set.
+        least: whether it is what a target takes at least.
     """
 
     questions: int
@@ -63,6 +69,8 @@ class Estimate:
     tokens_in: int
     tokens_out: int
     minutes: float
+    cost: float | None = None
+    least: bool = False
 
 
 def estimate(
@@ -89,7 +97,7 @@ def estimate(
     counts = [questions_for(len(cut), settings) for cut in by_document]
     questions = sum(counts)
     if settings.writer == OFFLINE:
-        return Estimate(questions, 0, 0, 0, 0.0)
+        return _limited(Estimate(questions, 0, 0, 0, 0.0), settings)
     batches = sum(len(batch_sizes(count)) for count in counts)
     prompts = generate_messages_length(guidance_of(settings)) + judge_messages_length()
     tokens_in = batches * prompts / CHARACTERS_PER_TOKEN + questions * _TOKENS_PER_PAIR
@@ -97,13 +105,40 @@ def estimate(
         CALLS_PER_BATCH * _sent(cut, count, settings) + _beside(cut, count, settings)
         for cut, count in zip(by_document, counts, strict=True)
     )
-    calls = CALLS_PER_BATCH * batches
-    return Estimate(
+    whole = Estimate(
         questions=questions,
-        calls=calls,
+        calls=CALLS_PER_BATCH * batches,
         tokens_in=round(tokens_in),
         tokens_out=questions * (_TOKENS_PER_QUESTION + _TOKENS_PER_GRADE),
-        minutes=round(calls / _calls_per_minute(settings), 1),
+        minutes=0.0,
+    )
+    return _timed(_limited(whole, settings), settings)
+
+
+def _limited(whole: Estimate, settings: SdgSettings) -> Estimate:
+    """As much of one pass as a target takes at least, and the calls that may be made at most."""
+    share = 1.0
+    least = 0 < settings.target < whole.questions
+    if least:
+        share = settings.target / whole.questions
+    if 0 < settings.calls_max < whole.calls * share:
+        share = settings.calls_max / whole.calls
+    return Estimate(
+        questions=math.ceil(whole.questions * share),
+        calls=math.ceil(whole.calls * share),
+        tokens_in=round(whole.tokens_in * share),
+        tokens_out=round(whole.tokens_out * share),
+        minutes=0.0,
+        least=least,
+    )
+
+
+def _timed(what: Estimate, settings: SdgSettings) -> Estimate:
+    tokens = Spent("", settings.model, what.calls, what.tokens_in, what.tokens_out, what.calls)
+    return replace(
+        what,
+        minutes=round(what.calls / _calls_per_minute(settings), 1),
+        cost=cost_of([tokens], settings),
     )
 
 
@@ -111,11 +146,13 @@ def in_words(what: Estimate) -> str:
     """The estimate in one line."""
     if not what.questions:
         return "The questions came with the source: no call."
+    about = "At least" if what.least else "About"
     if not what.calls:
-        return f"About {what.questions:,} questions, written offline: no call."
+        return f"{about} {what.questions:,} questions, written offline: no call."
+    cost = "" if what.cost is None else f", a cost of {what.cost:,.2f}"
     return (
-        f"About {what.questions:,} questions in {what.calls:,} calls: "
-        f"{what.tokens_in:,} tokens sent, {what.tokens_out:,} received, {what.minutes:g} minutes."
+        f"{about} {what.questions:,} questions in {what.calls:,} calls: {what.tokens_in:,} tokens "
+        f"sent, {what.tokens_out:,} received, {what.minutes:g} minutes{cost}."
     )
 
 
@@ -141,5 +178,7 @@ def _passages_per_question(settings: SdgSettings) -> float:
 
 
 def _calls_per_minute(settings: SdgSettings) -> float:
+    address = address_of(settings)
     own = 60 * settings.concurrency / SECONDS_PER_CALL
-    return own if address_of(settings).loopback else min(own, CALLS_PER_MINUTE)
+    rate = start_rate(address.host, address.loopback, settings.requests_per_minute)
+    return min(own, rate) if rate else own

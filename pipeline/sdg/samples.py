@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pipeline.corpus.records import Passage
-from pipeline.sdg.checks import check
+from pipeline.queries import OwnQuery
+from pipeline.sdg.checks import check, rank_flag
 from pipeline.sdg.duplicates import flag_duplicates, flag_repeated
+from pipeline.sdg.own_queries import flag_asked
 from pipeline.sdg.records import Sample, sample_id
 from pipeline.sdg.writer import Draft, Lost
 
@@ -14,9 +17,25 @@ from pipeline.sdg.writer import Draft, Lost
 class Samples:
     """Makes samples of one writer's drafts; a draft is checked once, however often it is asked."""
 
-    def __init__(self, passages: Sequence[Passage], writer: str) -> None:
+    def __init__(
+        self,
+        passages: Sequence[Passage],
+        writer: str,
+        queries: Sequence[OwnQuery] = (),
+        similarity: float = 1.0,
+    ) -> None:
+        """Nothing is made.
+
+        Args:
+            passages: all of the corpus.
+            writer: the writer's name.
+            queries: the user's own, which no training sample may ask.
+            similarity: questions at least so alike are twins.
+        """
         self._passages: Mapping[str, Passage] = {passage.id: passage for passage in passages}
         self._writer = writer
+        self._queries = queries
+        self._similarity = similarity
         self._made: dict[str, Sample] = {}
 
     def of(self, draft: Draft) -> Sample:
@@ -26,14 +45,11 @@ class Samples:
             known = self._made[draft.assignment.id] = self._checked(draft)
         return known
 
-    def all(self, drafts: Sequence[Draft | Lost], similarity: float) -> list[Sample]:
-        """The samples in order, twins and evidence that stands everywhere flagged.
+    def all(self, drafts: Sequence[Draft | Lost]) -> list[Sample]:
+        """The samples in order, flagged by what the whole corpus shows.
 
-        The same question on the same evidence counts once.
-
-        Args:
-            drafts: what was written and lost.
-            similarity: questions at least so alike are twins.
+        That is: twins, evidence that stands everywhere, and what the user's own queries ask. The
+        same question on the same evidence counts once.
         """
         samples: dict[str, Sample] = {}
         for draft in drafts:
@@ -41,7 +57,13 @@ class Samples:
                 sample = self.of(draft)
                 samples.setdefault(sample.id, sample)
         found = flag_repeated(list(samples.values()), self._passages.values())
-        return flag_duplicates(found, similarity)
+        if self._queries:
+            found = flag_asked(found, self._queries, self._similarity)
+        return flag_duplicates(found, self._similarity)
+
+    def ids(self, drafts: Iterable[Draft | Lost]) -> dict[str, str]:
+        """The id of the sample that each assignment came to."""
+        return {d.assignment.id: self.of(d).id for d in drafts if isinstance(d, Draft)}
 
     def _checked(self, draft: Draft) -> Sample:
         texts = (self._passages[passage].text for passage in draft.passages)
@@ -64,3 +86,19 @@ class Samples:
             language=draft.language,
             round=draft.assignment.round,
         )
+
+
+def ranked(samples: Iterable[Sample], ranks: Callable[[str], Mapping[str, int]]) -> list[Sample]:
+    """The samples with the ranks of their evidence, and the flag that these give.
+
+    Args:
+        samples: without any.
+        ranks: of a sample by its id.
+    """
+    found = []
+    for sample in samples:
+        places = dict(sorted(ranks(sample.id).items()))
+        flag = rank_flag(places)
+        flags = (*sample.flags, flag) if flag else sample.flags
+        found.append(replace(sample, ranks=places, flags=flags))
+    return found

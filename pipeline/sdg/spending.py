@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,26 @@ class Spent:
     estimated: int
 
 
-def spent(path: Path) -> tuple[Spent, ...]:
-    """What a call journal's replies took, by purpose and model; nothing while there is none."""
+def spent(path: Path, used: Container[str] | None = None) -> tuple[Spent, ...]:
+    """What a call journal's replies took, by purpose and model; nothing while there is none.
+
+    Args:
+        path: of the journal.
+        used: only the replies with these keys, each once: what one result rests on, whoever paid
+            it. None counts everything that was paid.
+    """
     found: dict[tuple[str, str], Spent] = {}
+    seen: set[str] = set()
     if not path.is_file():
         return ()
     with path.open("rb") as stream:
         for line in stream:
-            row = _row(line)
-            if row:
-                key = (row.purpose, row.model)
-                found[key] = _sum(found[key], row) if key in found else row
+            name, row = _row(line)
+            if row is None or (used is not None and (name not in used or name in seen)):
+                continue
+            seen.add(name)
+            key = (row.purpose, row.model)
+            found[key] = _sum(found[key], row) if key in found else row
     return tuple(found[key] for key in sorted(found))
 
 
@@ -61,8 +70,8 @@ def cost_of(rows: Iterable[Spent], settings: SdgSettings) -> float | None:
     )
 
 
-def _row(line: bytes) -> Spent | None:
-    """One reply; None for a line that is torn or holds no answer."""
+def _row(line: bytes) -> tuple[str, Spent | None]:
+    """One reply with its key; None for a line that is torn or holds no answer."""
     try:
         row = json.loads(line)
         document = json.loads(row["body"])
@@ -72,9 +81,10 @@ def _row(line: bytes) -> Spent | None:
         if not counted:
             tokens_in = _tokens(int(row.get("sent", 0)))
             tokens_out = _tokens(sum(map(_length, message.values())))
-        return Spent(str(row["purpose"]), str(row["model"]), 1, tokens_in, tokens_out, not counted)
+        purpose, model = str(row["purpose"]), str(row["model"])
+        return str(row["key"]), Spent(purpose, model, 1, tokens_in, tokens_out, not counted)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        return None
+        return "", None
 
 
 def _sum(one: Spent, other: Spent) -> Spent:

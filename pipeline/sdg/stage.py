@@ -6,14 +6,13 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.context import Context, Control, Events, Outcome
 from pipeline.corpus.records import (
     Document,
-    ImportedSample,
     Passage,
     read_documents,
     read_imported,
@@ -21,27 +20,28 @@ from pipeline.corpus.records import (
 )
 from pipeline.errors import BadInput
 from pipeline.files import write_json, write_jsonl
+from pipeline.queries import read_queries
 from pipeline.sdg.arrivals import Arrivals
+from pipeline.sdg.base_ranks import base_of
 from pipeline.sdg.calls import CallJournal
 from pipeline.sdg.consent import leaving_of, require_consent
-from pipeline.sdg.imported import IMPORTED, imported_samples
+from pipeline.sdg.funnel import funnel_rows
+from pipeline.sdg.imported import take_over
 from pipeline.sdg.offline import OfflineWriter
-from pipeline.sdg.plan import Assignment, plan
-from pipeline.sdg.records import FUNNEL, SAMPLES, Sample
-from pipeline.sdg.samples import Samples
-from pipeline.sdg.writer import OFFLINE, Draft, Lost, Writer
+from pipeline.sdg.plan import Assignment
+from pipeline.sdg.ranks import Ranks, rank_all
+from pipeline.sdg.records import FUNNEL, SAMPLES, Sample, passes
+from pipeline.sdg.rounds import Portions, last_round, portions
+from pipeline.sdg.samples import Samples, ranked
+from pipeline.sdg.spending import spent
+from pipeline.sdg.summary import Written, funnel_document, summary_of
+from pipeline.sdg.writer import OFFLINE, Draft, Lost
 
 _PROGRESS_EVERY = 50
 
-
-@dataclass(frozen=True)
-class _Written:
-    """What a writer made of a plan."""
-
-    writer: str
-    drafts: Sequence[Draft | Lost]
-    details: Mapping[str, Any]
-    warnings: Sequence[str]
+Entries = Sequence[Draft | Lost]
+Write = Callable[[Sequence[Assignment]], Entries]
+"""Writes one portion; fewer entries than it was given mean that it was ended early."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,17 @@ def execute(context: Context) -> Outcome:
     """
     corpus = context.inputs["corpus"].folder
     passages = list(read_passages(corpus))
-    if imported := list(read_imported(corpus)):
-        return _take_over(context, imported, passages)
-    return write_samples(context, list(read_documents(corpus)), passages, {})
+    with Ranks(passages, base_of(context, passages)) as ranks:
+        if imported := list(read_imported(corpus)):
+            return take_over(context, imported, passages, ranks)
+        return write_samples(context, list(read_documents(corpus)), passages, ranks, {})
 
 
 def write_samples(
     context: Context,
     documents: Sequence[Document],
     passages: Sequence[Passage],
+    ranks: Ranks,
     about: Mapping[str, Any],
 ) -> Outcome:
     """Write the samples of some documents.
@@ -93,36 +95,37 @@ def write_samples(
         context: the stage's or the trial's surroundings.
         documents: those to ask about.
         passages: all of the corpus.
+        ranks: ranks the evidence.
         about: further fields of the funnel.
 
     Raises:
         BadInput, NoConsent, EndpointFailure, Busy, Interruption: as `execute`.
     """
-    assignments = plan(documents, passages, context.recipe.sdg, context.recipe.seed)
-    if not assignments:
-        raise BadInput(
-            "The corpus has no passages to write questions about.",
-            safe="Nothing was changed and nothing was asked.",
-            next_step="Look at `embedsmith corpus` for why its files were skipped.",
-        )
-    written, samples = _write(context, documents, passages, assignments)
-    funnel = {**_funnel(assignments, written.drafts, samples), **about}
+    settings = context.recipe.sdg
+    writer = OFFLINE if settings.writer == OFFLINE else settings.model
+    own = read_queries(context.run)
+    made = Samples(passages, writer, own, settings.duplicate_similarity)
+    with Arrivals(context.folder, context.events, made, ranks, settings.threshold) as arrivals:
+        written = _write(context, documents, passages, made, arrivals)
+        warnings = rank_all(ranks, context)
+        samples = ranked(made.all(written.entries), ranks.of)
+        arrivals.settle(samples)
+        found = arrivals.found()
+    rows = funnel_rows(
+        documents, passages, written.assignments, written.entries, made.ids(written.entries)
+    )
+    funnel = {**funnel_document(written, samples, rows), **about}
     write_jsonl(context.folder / SAMPLES, (asdict(sample) for sample in samples))
     write_json(context.folder / FUNNEL, funnel)
-    warnings = [*written.warnings, *_losses(written.drafts)]
-    for warning in warnings:
+    summary = summary_of(written, funnel, samples, found, settings, context.run.name)
+    summary["warnings"] += warnings
+    for note in summary["notes"]:
+        context.events.log(note)
+    for warning in summary["warnings"]:
         context.events.log(warning, level="warning")
     context.events.artifact(SAMPLES, f"{len(samples)} questions by {written.writer}")
     return Outcome(
-        outputs=(SAMPLES, FUNNEL),
-        summary={
-            "writer": written.writer,
-            **{step: funnel[step] for step in ("asked", "written", "scored", "unblocked")},
-            "flags": funnel["flags"],
-            **written.details,
-            "warnings": warnings,
-        },
-        partial=len(written.drafts) < len(assignments),
+        outputs=(SAMPLES, FUNNEL), summary=summary, partial=written.partial or ranks.ended_early
     )
 
 
@@ -130,41 +133,110 @@ def _write(
     context: Context,
     documents: Sequence[Document],
     passages: Sequence[Passage],
-    assignments: Sequence[Assignment],
-) -> tuple[_Written, list[Sample]]:
-    settings = context.recipe.sdg
-    offline = settings.writer == OFFLINE
-    made = Samples(passages, OFFLINE if offline else settings.model)
-    asked, threshold = len(assignments), settings.threshold
-    with Arrivals(context.folder, context.events, made, asked, threshold) as arrivals:
-        if offline:
-            writer = OfflineWriter(passages, context.recipe.seed)
-            written = _drain(context, writer, assignments, arrivals)
-        else:
-            require_consent(context.run, leaving_of(documents, passages, settings))
-            written = _ask(context, assignments, arrivals)
-        samples = made.all(written.drafts, settings.duplicate_similarity)
-        arrivals.settle(samples)
-    return written, samples
+    made: Samples,
+    arrivals: Arrivals,
+) -> Written:
+    settings, seed = context.recipe.sdg, context.recipe.seed
+    steps = portions(documents, passages, settings, seed)
+    first = next(steps)
+    if not first:
+        raise BadInput(
+            "The corpus has no passages to write questions about.",
+            safe="Nothing was changed and nothing was asked.",
+            next_step="Look at `embedsmith corpus` for why its files were skipped.",
+        )
+    hold = _Rounds(context, first, steps, made, arrivals)
+    if settings.writer == OFFLINE:
+        offline = OfflineWriter(passages, seed)
+        entries = hold.through(lambda portion: _drain(context, offline, portion, arrivals))
+        return Written(OFFLINE, hold.asked, entries, {"tokens": 0})
+    require_consent(context.run, leaving_of(documents, passages, settings))
+    return _ask(context, hold, arrivals)
+
+
+class _Rounds:
+    """Goes through the portions, each chosen by what was kept of those before it."""
+
+    def __init__(
+        self,
+        context: Context,
+        first: Sequence[Assignment],
+        steps: Portions,
+        made: Samples,
+        arrivals: Arrivals,
+    ) -> None:
+        self._settings = context.recipe.sdg
+        self._events = context.events
+        self._next = first
+        self._steps = steps
+        self._made = made
+        self._arrivals = arrivals
+        self.asked: list[Assignment] = []
+
+    def through(self, write: Write) -> list[Draft | Lost]:
+        """Everything that was written, up to the last portion or the first unfinished one."""
+        entries: list[Draft | Lost] = []
+        while self._next:
+            self._tell()
+            self._arrivals.asked(len(self._next))
+            written = write(self._next)
+            whole = len(written) == len(self._next)
+            self.asked += self._next
+            entries += written
+            if not whole or last_round(self._settings) == 1:
+                break
+            try:
+                self._next = self._steps.send(self._kept(entries))
+            except StopIteration:
+                break
+        return entries
+
+    def _tell(self) -> None:
+        if self.asked:
+            documents = len({assignment.document for assignment in self._next})
+            self._events.log(
+                f"Round {self._next[0].round}: {len(self._next):,} more questions about "
+                f"{documents:,} documents."
+            )
+
+    def _kept(self, entries: Iterable[Draft | Lost]) -> Mapping[str, int]:
+        """Questions kept so far, by document id."""
+        drafts = [entry for entry in entries if isinstance(entry, Draft)]
+        passing = {sample.id for sample in self._made.all(drafts) if self._passes(sample)}
+        kept: Counter[str] = Counter()
+        for draft in drafts:
+            name = self._made.of(draft).id
+            if name in passing:
+                # The same question twice counts once.
+                passing.remove(name)
+                kept[draft.assignment.document] += 1
+        return kept
+
+    def _passes(self, sample: Sample) -> bool:
+        blocked = any(flag.blocking for flag in sample.flags)
+        return passes(sample.score, blocked, self._settings.threshold)
 
 
 def _drain(
-    context: Context, writer: Writer, assignments: Sequence[Assignment], arrivals: Arrivals
-) -> _Written:
-    drafts: list[Draft | Lost] = []
-    for draft in writer.write(assignments):
-        drafts.append(draft)
-        arrivals.wrote(isinstance(draft, Draft))
-        arrivals.arrived([draft])
-        if len(drafts) % _PROGRESS_EVERY == 0 or len(drafts) == len(assignments):
-            context.events.progress(len(drafts), len(assignments), "questions written")
+    context: Context,
+    writer: OfflineWriter,
+    assignments: Sequence[Assignment],
+    arrivals: Arrivals,
+) -> list[Draft | Lost]:
+    entries: list[Draft | Lost] = []
+    for entry in writer.write(assignments):
+        entries.append(entry)
+        arrivals.wrote(isinstance(entry, Draft))
+        arrivals.arrived([entry])
+        if len(entries) % _PROGRESS_EVERY == 0 or len(entries) == len(assignments):
+            context.events.progress(len(entries), len(assignments), "questions written")
             context.control.poll()
             if context.control.finish_asked:
                 break
-    return _Written(writer.name, drafts, {"tokens": 0}, ())
+    return entries
 
 
-def _ask(context: Context, assignments: Sequence[Assignment], arrivals: Arrivals) -> _Written:
+def _ask(context: Context, hold: _Rounds, arrivals: Arrivals) -> Written:
     # The client takes half a second to load, and a rehearsal needs none.
     from pipeline.sdg.client import Client, Clock
     from pipeline.sdg.endpoint import EndpointWriter
@@ -178,7 +250,7 @@ def _ask(context: Context, assignments: Sequence[Assignment], arrivals: Arrivals
             context.events,
         )
         writer = EndpointWriter(settings, client, journal, control, events, arrivals, stop)
-        drafts = list(writer.write(assignments))
+        entries = hold.through(lambda portion: list(writer.write(portion)))
     details = {
         "judge": writer.judge,
         "calls_paid": client.paid,
@@ -186,58 +258,5 @@ def _ask(context: Context, assignments: Sequence[Assignment], arrivals: Arrivals
         "tokens_out": arrivals.tokens_out,
         "tokens": arrivals.tokens_in + arrivals.tokens_out,
     }
-    return _Written(writer.name, drafts, details, client.warnings())
-
-
-def _losses(drafts: Sequence[Draft | Lost]) -> list[str]:
-    lost = sum(isinstance(draft, Lost) for draft in drafts)
-    if 2 * lost <= len(drafts):
-        return []
-    return [f"{lost} of {len(drafts)} questions came to nothing; see {FUNNEL} for why."]
-
-
-def _funnel(
-    assignments: Sequence[Assignment], drafts: Sequence[Draft | Lost], samples: Sequence[Sample]
-) -> dict[str, Any]:
-    """How many were left at each step, and what became of the others."""
-    lost = [draft for draft in drafts if isinstance(draft, Lost)]
-    flags = Counter(flag.name for sample in samples for flag in sample.flags)
-    return {
-        "asked": len(assignments),
-        "written": len(samples),
-        "scored": sum(sample.score is not None for sample in samples),
-        "unblocked": sum(not any(f.blocking for f in sample.flags) for sample in samples),
-        "repeated": len(drafts) - len(lost) - len(samples),
-        "flags": dict(sorted(flags.items())),
-        "documents": len({assignment.document for assignment in assignments}),
-        "roles": dict(sorted(Counter(sample.role for sample in samples).items())),
-        "lost": [
-            {
-                "assignment": loss.assignment.id,
-                "reason": loss.reason,
-                "call": loss.call,
-                "parked": loss.parked,
-            }
-            for loss in lost
-        ],
-    }
-
-
-def _take_over(
-    context: Context, imported: Sequence[ImportedSample], passages: Sequence[Passage]
-) -> Outcome:
-    samples = list(imported_samples(imported, {passage.id: passage for passage in passages}))
-    write_jsonl(context.folder / SAMPLES, (asdict(sample) for sample in samples))
-    funnel = {
-        "asked": 0,
-        "written": len(samples),
-        "scored": sum(sample.score is not None for sample in samples),
-        "unblocked": len(samples),
-        "repeated": len(imported) - len(samples),
-    }
-    write_json(context.folder / FUNNEL, funnel)
-    return Outcome(
-        outputs=(SAMPLES, FUNNEL),
-        summary={"writer": IMPORTED, **funnel, "flags": {}, "tokens": 0, "warnings": []},
-        imported=True,
-    )
+    taken = spent(context.run.calls_path, arrivals.used)
+    return Written(writer.name, hold.asked, entries, details, client.warnings(), taken)

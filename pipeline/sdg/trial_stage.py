@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.context import Context, Outcome
 from pipeline.corpus.records import read_documents, read_imported, read_passages
 from pipeline.errors import BadInput
+from pipeline.sdg.ranks import Ranks
 from pipeline.sdg.stage import write_samples
 from pipeline.sdg.trial import CHOSEN, TRIAL_DOCUMENTS, choose
 
@@ -36,4 +37,7 @@ def execute(context: Context) -> Outcome:
         {"id": d.id, "path": d.path, "title": d.title, "passages": [p.id for p in cut]}
         for d, cut in chosen
     ]
-    return write_samples(context, [document for document, _ in chosen], passages, {CHOSEN: rows})
+    documents = [document for document, _ in chosen]
+    # A look at a few questions is over before a model is loaded and has read the corpus.
+    with Ranks(passages, "") as ranks:
+        return write_samples(context, documents, passages, ranks, {CHOSEN: rows})

@@ -93,8 +93,8 @@ class Lost:
 class Watcher(Protocol):
     """Who wants to know how writing goes on, before drafts come in order."""
 
-    def answered(self, tokens_in: int, tokens_out: int) -> None:
-        """A reply was read."""
+    def answered(self, key: str, tokens_in: int, tokens_out: int) -> None:
+        """A reply was read; its key is that in the call journal."""
 
     def wrote(self, questions: int) -> None:
         """So many questions have their words."""

@@ -39,6 +39,7 @@ def endpoint():
 
 def asking(endpoint):
     settings = ("sdg.writer=endpoint", f"sdg.base_url={endpoint.base_url}", f"sdg.model={MODEL}")
+    settings += ("sdg.rank_with=bm25",)
     return [word for setting in settings for word in ("--set", setting)]
 
 

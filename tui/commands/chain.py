@@ -18,13 +18,15 @@ from pipeline.launch import LocalLauncher
 from pipeline.profiles import find_profile
 from pipeline.report import Report, build_report, write_report
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home, slug
-from pipeline.sdg.consent import Leaving, leaving
+from pipeline.sdg.consent import leaving
 from pipeline.stage import STAGE_NAMES, Status, adopt, once_more, status_of_run
-from tui.commands.consent import agree, corpus_of, say_estimate
+from tui.commands.consent import agree, corpus_of, estimate_of, say_estimate
 from tui.commands.corpus_report import say_corpus
 from tui.commands.finding import overrides_of, rehearsal_for, run_for
+from tui.commands.further import further_settings
 from tui.commands.machine import require_machine
 from tui.commands.own_queries import OwnQueries
+from tui.commands.written import say_written
 from tui.follow import run_stage
 from tui.output import Output
 from tui.progress import duration
@@ -62,6 +64,8 @@ def stage_command(arguments: Namespace, output: Output) -> int:
             output.say(f"eval set {name}: would be copied from {path}")
         else:
             output.say(f"eval set {name}: {copy_eval_set(run, Path(path), name)}")
+    if arguments.command == "sdg":
+        arguments.further = further_settings(run, arguments, output)
     return _walk_or_plan(run, (arguments.command,), arguments, output)
 
 
@@ -102,7 +106,9 @@ def _plan(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
             _say_plan(output, status.stage.name, status.state, status.reason, work)
         stale_before = stale_before or status.state != "done"
     corpus = statuses[0]
-    if span == ("sdg",) and corpus.state == "done" and corpus.result:
+    # What a further round takes is said by what asks for it.
+    further = getattr(arguments, "further", {})
+    if span == ("sdg",) and corpus.state == "done" and corpus.result and not further:
         say_estimate(corpus.result, recipe.sdg, output)
     return 0
 
@@ -142,7 +148,7 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
             continue
         worked += 1
         if name == "sdg" and status.state != "running":
-            agree(run, _leaving(run, variant), arguments, output)
+            _agree(run, variant, arguments, output)
         last = run_stage(run, variant, status, options, launcher, output)
         if last and last.type != "finished":
             output.say(f"{name}: {last.type}. The same command goes on from here.")
@@ -152,6 +158,8 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
         if last:
             partial = " It was ended early." if last.data["partial"] else ""
             output.say(f"{name}: done in {duration(last.data['seconds'])}.{partial}")
+        if name == "sdg" and (written := run.current("sdg", variant)):
+            say_written(run, written, run.recipe(variant).sdg, output)
     own.measure(run, variant)
     if span == ("corpus",) and (corpus := corpus_of(run, variant)):
         say_corpus(corpus, recipe.sdg, output)
@@ -169,9 +177,12 @@ def _say_waiting(name: str, output: Output, pid: int) -> None:
     output.say(f"{name}: process {pid} is about to begin it; waiting for that.")
 
 
-def _leaving(run: Run, variant: str) -> Leaving | None:
-    corpus = corpus_of(run, variant)
-    return leaving(corpus.folder, run.recipe(variant).sdg) if corpus else None
+def _agree(run: Run, variant: str, arguments: Namespace, output: Output) -> None:
+    """Have a yes on record to what `sdg` sends, if it sends anything."""
+    corpus, settings = corpus_of(run, variant), run.recipe(variant).sdg
+    if corpus and (what := leaving(corpus.folder, settings)):
+        estimated = functools.partial(estimate_of, corpus, settings)
+        agree(run, what, corpus, estimated, arguments, output)
 
 
 def _report(run: Run, variant: str, measured: Mapping[str, Any] | None, output: Output) -> Report:

@@ -26,7 +26,7 @@ from tui.sources import (
 
 
 def overrides_of(arguments: Namespace) -> dict[str, Any]:
-    """The settings of `--set`, paths made absolute: a worker has another working directory."""
+    """The settings that a call changes, paths made absolute: a worker has another folder."""
     overrides = dict(parse_setting(text) for text in arguments.settings)
     source = overrides.get("corpus.source")
     if isinstance(source, str):
@@ -36,7 +36,9 @@ def overrides_of(arguments: Namespace) -> dict[str, Any]:
         overrides["profile"] = find_profile(profile).id
     if documents := getattr(arguments, "documents", 0):
         overrides["corpus.documents"] = documents
-    return overrides
+    if wanted := getattr(arguments, "wanted", 0):
+        overrides["sdg.target"] = wanted
+    return overrides | getattr(arguments, "further", {})
 
 
 def run_for(arguments: Namespace) -> Run | None:

@@ -21,6 +21,7 @@ from pipeline.requests import Request, ask
 from pipeline.run import Run, cache_home, find_run, home, last_activity, list_runs
 from pipeline.stage import JOB_NAMES, STAGE_NAMES, status_of_run
 from tui.commands.measured import show_metrics, show_misses, show_snippet
+from tui.commands.written import say_written
 from tui.output import Output
 
 STOP_SECONDS = 30.0
@@ -82,6 +83,9 @@ def show_command(arguments: Namespace, output: Output) -> int:
         alive = "answers" if service.alive() else "doesn't answer"
         output.say(f"service   {service.name}: {service.url} {alive}")
         output.record("service", {"name": service.name, "url": service.url, "state": alive})
+    if written := run.current("sdg", arguments.variant):
+        output.say()
+        say_written(run, written, run.recipe(arguments.variant).sdg, output)
     report = build_report(run, arguments.variant)
     output.say()
     output.say(report.text)

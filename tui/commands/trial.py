@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from argparse import Namespace
 
+from pipeline.corpus.records import read_documents, read_passages
 from pipeline.errors import BadInput
 from pipeline.launch import LocalLauncher
 from pipeline.profiles import find_profile
-from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home
+from pipeline.recipe import Recipe
+from pipeline.run import Result, Run, cache_home, change_recipe, changed_recipe, find_run, home
+from pipeline.sdg.estimate import Estimate
 from pipeline.sdg.records import Sample
-from pipeline.sdg.trial import TRIAL_DOCUMENTS, Trial, list_trials, trial_leaving
+from pipeline.sdg.trial import TRIAL_DOCUMENTS, Trial, choose, list_trials, trial_leaving
 from pipeline.stage import Status, adopt, trial_status
-from tui.commands.consent import agree, corpus_of
+from tui.commands.consent import agree, corpus_of, estimate_of
 from tui.commands.finding import overrides_of
 from tui.commands.machine import require_machine
 from tui.follow import run_stage
@@ -43,7 +47,8 @@ def trial_command(arguments: Namespace, output: Output) -> int:
             corpus = corpus_of(run, variant)
             assert corpus is not None, "a trial is ready when there is a corpus"
             leaving = trial_leaving(corpus.folder, recipe.sdg, recipe.seed, count)
-            agree(run, leaving, arguments, output)
+            estimated = functools.partial(_estimate, corpus, recipe, count)
+            agree(run, leaving, corpus, estimated, arguments, output)
         last = run_stage(run, variant, status, options, LocalLauncher(os.environ), output)
         if last and last.type != "finished":
             output.say(f"trial: {last.type}. The same command goes on from here.")
@@ -51,6 +56,15 @@ def trial_command(arguments: Namespace, output: Output) -> int:
     assert status.identity is not None, "a trial that is ready has an identity"
     show_trial(list_trials(run), status.identity.fingerprint, output)
     return 0
+
+
+def _estimate(corpus: Result, recipe: Recipe, count: int) -> Estimate:
+    """What a trial would take."""
+    documents, passages = read_documents(corpus.folder), read_passages(corpus.folder)
+    chosen = choose(documents, passages, recipe.seed, count)
+    return estimate_of(
+        corpus, recipe.sdg, [one for one, _ in chosen], [one for _, cut in chosen for one in cut]
+    )
 
 
 def _ready(run: Run, variant: str, options: dict[str, str]) -> Status:

@@ -131,7 +131,9 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path, library):
     """A run on the small corpus, writing offline."""
-    return Bench(tmp_path / "run", write_corpus(tmp_path / "corpus", *library), {})
+    # The base model takes seconds to load, and few tests are about it.
+    settings = {"sdg.rank_with": "bm25"}
+    return Bench(tmp_path / "run", write_corpus(tmp_path / "corpus", *library), settings)
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ def endpoint():
 def asking(bench, endpoint, monkeypatch):
     """A run on the small corpus that asks the scripted endpoint, with a key."""
     monkeypatch.setenv("NVIDIA_API_KEY", KEY)
-    settings = {
+    settings = bench.overrides | {
         "sdg.writer": "endpoint",
         "sdg.base_url": endpoint.base_url,
         "sdg.model": MODEL,

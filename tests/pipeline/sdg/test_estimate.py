@@ -72,6 +72,33 @@ def test_minutes_follow_the_limit_of_a_hosted_endpoint_and_the_own_concurrency()
     assert estimate(*corpus, LOCAL).minutes == pytest.approx(1.7, abs=0.1)
 
 
+def test_minutes_follow_a_rate_of_ones_own_wherever_it_is():
+    corpus = a_corpus(100, 10)
+    for settings in (HOSTED, LOCAL):
+        assert estimate(*corpus, replace(settings, requests_per_minute=20)).minutes == 20.0
+
+
+def test_a_cost_is_told_where_there_is_a_price():
+    corpus = a_corpus(4, 10)
+    assert estimate(*corpus, HOSTED).cost is None
+    assert "cost" not in in_words(estimate(*corpus, HOSTED))
+    priced = estimate(*corpus, replace(HOSTED, price_in=1000.0, price_out=2000.0))
+    assert priced.cost == pytest.approx((priced.tokens_in + 2 * priced.tokens_out) / 1000)
+    assert f"a cost of {priced.cost:,.2f}" in in_words(priced)
+
+
+def test_rounds_and_styles_change_nothing_and_a_target_or_a_limit_takes_less():
+    corpus = a_corpus(10, 10)
+    whole = estimate(*corpus, HOSTED)
+    assert estimate(*corpus, replace(HOSTED, rounds=3, styles=("keyword",))) == whole
+    assert estimate(*corpus, replace(HOSTED, target=1000)) == whole
+    aimed = estimate(*corpus, replace(HOSTED, target=7))
+    assert (aimed.questions, aimed.calls, aimed.least) == (7, 4, True)
+    assert in_words(aimed).startswith("At least 7 questions in 4 calls")
+    limited = estimate(*corpus, replace(HOSTED, calls_max=10))
+    assert (limited.calls, limited.questions) == (10, 18)
+
+
 def test_nothing_is_called_offline_or_for_imported_samples(library):
     offline = estimate(*library, replace(HOSTED, writer="offline"))
     assert offline.questions > 0

@@ -11,7 +11,7 @@ from pipeline.files import digest_value
 from pipeline.review.decisions import Decision, ReviewState, fold
 from pipeline.review.log import read_decisions
 from pipeline.run import Run
-from pipeline.sdg.records import Sample, passes, read_samples
+from pipeline.sdg.records import RANK_FLAGS, Sample, passes, read_samples
 
 
 def is_kept(sample: Sample, decision: Decision | None, threshold: float) -> bool:
@@ -67,18 +67,32 @@ def load_kept(run: Run, sdg_folder: Path, first_threshold: float) -> tuple[Sampl
     return kept_samples(read_samples(sdg_folder), state, first_threshold)
 
 
+_CAME_LATER = {"judge": "", "style": "", "language": "", "round": 1}
+"""Fields of a sample that came when results existed already: with these values they are left out
+of the digest, so that an upgrade makes no training file stale."""
+
+
 def kept_digest(kept: Sequence[Sample]) -> str:
-    """Hash of what is kept, whichever way it came to be kept."""
+    """Hash of what is kept, whichever way it came to be kept.
+
+    Where a retriever has the evidence changes no training example, so ranks and what is flagged
+    by them are left out: the same questions ranked on another machine are the same.
+    """
     return digest_value([_row(sample) for sample in kept])
 
 
 def _row(sample: Sample) -> dict[str, Any]:
     """What `asdict` gives, without its copies: a window hashes 10,000 samples while one waits."""
-    nested = {
+    row = {
+        **vars(sample),
         "quotes": [vars(quote) for quote in sample.quotes],
-        "flags": [vars(flag) for flag in sample.flags],
+        "flags": [vars(flag) for flag in sample.flags if flag.name not in RANK_FLAGS],
     }
-    return {**vars(sample), **nested}
+    del row["ranks"]
+    for name, value in _CAME_LATER.items():
+        if row[name] == value:
+            del row[name]
+    return row
 
 
 def _edited(sample: Sample, decision: Decision | None) -> Sample:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pipeline.corpus.records import Passage
 from pipeline.sdg.evidence import is_boilerplate
 from pipeline.sdg.founded import unfounded_in
-from pipeline.sdg.records import Flag
+from pipeline.sdg.records import EASY, SUSPECT, Flag
 from pipeline.sdg.wording import dangling_word, given_away, pointing_words, says_little
 from pipeline.sdg.words import copied_run, is_unspaced, shared_content
 from pipeline.sdg.writer import OFFLINE, Draft
@@ -214,7 +214,7 @@ def rank_flag(ranks: Mapping[str, int]) -> Flag | None:
         return None
     rank, who = ranks[name], {"base": "the base model", "bm25": "BM25"}[name]
     if rank <= EASY_RANK:
-        return Flag("easy", f"{who} finds its evidence first already", blocking=False)
+        return Flag(EASY, f"{who} finds its evidence first already", blocking=False)
     if rank > SUSPECT_RANK:
-        return Flag("suspect", f"{who} finds its evidence at place {rank} only", blocking=False)
+        return Flag(SUSPECT, f"{who} finds its evidence at place {rank} only", blocking=False)
     return None

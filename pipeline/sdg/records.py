@@ -14,6 +14,9 @@ SAMPLES = "samples.jsonl"
 FUNNEL = "funnel.json"
 ARRIVING = "arriving.jsonl"
 """Samples in the order in which they come, while a worker is at it; see `pipeline.sdg.arrivals`."""
+EASY, SUSPECT = "easy", "suspect"
+RANK_FLAGS = (EASY, SUSPECT)
+"""Flags that say where a retriever has the evidence."""
 
 
 @dataclass(frozen=True)

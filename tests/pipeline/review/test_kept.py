@@ -12,7 +12,7 @@ from pipeline.review.decisions import Action, Decision, ReviewState, fold
 from pipeline.review.kept import is_kept, kept_digest, kept_samples, load_kept
 from pipeline.review.log import append_decision
 from pipeline.run import Run
-from pipeline.sdg.records import SAMPLES
+from pipeline.sdg.records import SAMPLES, Flag
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,14 @@ def test_accepting_what_is_kept_anyway_leaves_the_digest(make_sample, as_events)
     edit = Action("edit", ("q-a",), question="Rewritten?", source="edit")
     assert digest(edit) != untouched
     assert digest(edit, Action("undo")) == untouched
+
+
+def test_where_a_retriever_has_the_evidence_leaves_the_digest(make_sample):
+    sample = make_sample("q-a", 9.0)
+    easy = Flag("easy", "the base model finds its evidence first already", blocking=False)
+    ranked = dataclasses.replace(sample, ranks={"bm25": 1, "base": 1}, flags=(easy,))
+    assert kept_digest([ranked]) == kept_digest([sample])
+    assert kept_digest([dataclasses.replace(sample, style="keyword")]) != kept_digest([sample])
 
 
 def test_load_kept_reads_samples_and_decisions_of_a_run(tmp_path, make_sample):

@@ -36,6 +36,13 @@ class Window:
             lines = self.tmux.wait_for(text, timeout)
         return "\n".join(lines)
 
+    def finished(self, stage, timeout=60):
+        """Wait until a stage has its result."""
+        until = time.monotonic() + timeout
+        while not list(self.cli.run_folder(RUN).glob(f"{stage}/*/done.json")):
+            assert time.monotonic() < until, f"{stage} doesn't end"
+            time.sleep(0.1)
+
     def kill(self):
         """End the window as a crash would, at some moment, and open another one."""
         time.sleep(self.draw.uniform(0.0, 1.5))
@@ -124,6 +131,8 @@ def review(window):
             window.shows("Undone: reject")
             time.sleep(0.5)
     window.shows("by hand   1")
+    # A window opens at what is running; the step that waits is Review once the writing is done.
+    window.finished("sdg")
     window.kill()
     window.shows("4·Review", "by hand   1")
     window.press("Enter")

@@ -113,10 +113,12 @@ def _made(run: Run, recipe: Recipe, results: Mapping[str, Result]) -> str:
 
 def _corpus_line(summary: Mapping[str, Any]) -> str:
     roles = summary["roles"]
+    outside = summary.get("outside_slice", 0)
     return (
         f"{summary['documents']} documents ({roles['train']} train, {roles['dev']} dev, "
         f"{roles['test']} test), {summary['passages']} passages; {summary['skipped']} skipped, "
         f"{summary['duplicates']} duplicates"
+        + (f", {outside} outside the slice" if outside else "")
     )
 
 

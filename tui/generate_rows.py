@@ -220,10 +220,10 @@ def findings_rows(found: FindingsCounts | None, glyphs: Glyphs, width: int) -> l
 
 def cost_words(tokens_in: int, tokens_out: int, settings: SdgSettings) -> str:
     """What so many tokens cost by the recipe's prices; empty where none is set."""
-    from pipeline.sdg.spending import Spent, cost_of
+    from pipeline.sdg.spending import Spent, cost_of, in_money
 
     cost = cost_of([Spent("", settings.model, 0, tokens_in, tokens_out, 0)], settings)
-    return "" if cost is None else f"{cost:,.2f}"
+    return "" if cost is None else in_money(cost)
 
 
 def _estimated_cost(setup: Setup, settings: SdgSettings) -> str:

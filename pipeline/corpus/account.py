@@ -71,7 +71,8 @@ def summary_of(corpus: Corpus) -> dict[str, Any]:
         "source": corpus.kind,
         "documents": len(corpus.documents),
         "passages": passages.total(),
-        "skipped": statuses["skipped"],
+        "skipped": _skipped(corpus.report),
+        "outside_slice": statuses["skipped"] - _skipped(corpus.report),
         "duplicates": statuses["duplicate"],
         "groups": len({document.group for document in corpus.documents}),
         "roles": {role: documents[role] for role in ROLES},
@@ -125,8 +126,7 @@ def warnings_of(corpus: Corpus, lost: int, settings: CorpusSettings) -> list[str
     documents = len(corpus.documents)
     roles = Tally(document.role for document in corpus.documents)
     groups = Tally(document.group for document in corpus.documents)
-    # What the pilot slice leaves out is a document all the same.
-    skipped = sum(entry.status == "skipped" and not entry.document for entry in corpus.report)
+    skipped = _skipped(corpus.report)
     split = sum("this one stays in" in entry.reason for entry in corpus.report)
     largest = max(groups.values())
     sensitive = count_findings(corpus.findings)
@@ -167,6 +167,11 @@ def warnings_of(corpus: Corpus, lost: int, settings: CorpusSettings) -> list[str
         (lost > 0, f"{lost} imported questions lost their evidence and were left out."),
     ]
     return [sentence for applies, sentence in found if applies]
+
+
+def _skipped(report: Sequence[FileReport]) -> int:
+    """Files that gave no document; what the pilot slice leaves out is one all the same."""
+    return sum(entry.status == "skipped" and not entry.document for entry in report)
 
 
 def nothing_usable(source: str, unused: Sequence[FileReport]) -> BadInput:

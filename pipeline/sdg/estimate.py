@@ -35,7 +35,7 @@ from pipeline.sdg.batches import (
 from pipeline.sdg.guidance import guidance_of
 from pipeline.sdg.limiter import start_rate
 from pipeline.sdg.prompts import NEARBY_MAX, generate_messages_length, judge_messages_length
-from pipeline.sdg.spending import Spent, cost_of
+from pipeline.sdg.spending import Spent, cost_of, in_money
 from pipeline.sdg.writer import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
@@ -149,7 +149,7 @@ def in_words(what: Estimate) -> str:
     about = "At least" if what.least else "About"
     if not what.calls:
         return f"{about} {what.questions:,} questions, written offline: no call."
-    cost = "" if what.cost is None else f", a cost of {what.cost:,.2f}"
+    cost = "" if what.cost is None else f", a cost of {in_money(what.cost)}"
     return (
         f"{about} {what.questions:,} questions in {what.calls:,} calls: {what.tokens_in:,} tokens "
         f"sent, {what.tokens_out:,} received, {what.minutes:g} minutes{cost}."

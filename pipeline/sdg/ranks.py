@@ -249,9 +249,13 @@ def rank_all(ranks: Ranks, context: Context) -> list[str]:
         Interruption: the user asked the stage to end.
     """
 
+    told = (0, 0, "")
+
     def wait(done: int, total: int, what: str) -> bool:
-        if total:
+        nonlocal told
+        if total and told != (done, total, what):
             context.events.progress(done, total, what)
+        told = (done, total, what)
         context.control.poll()
         return context.control.finish_asked
 

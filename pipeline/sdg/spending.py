@@ -14,6 +14,7 @@ from pipeline.sdg.replies import usage_of
 
 _CHARACTERS_PER_TOKEN = 4
 _MILLION = 1_000_000
+_CENT = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Spent:
     tokens_in: int
     tokens_out: int
     estimated: int
+
+
+def in_money(cost: float) -> str:
+    """A cost to two decimals, or to two digits where it is less than a hundredth."""
+    if cost >= _CENT or not cost:
+        return f"{cost:,.2f}"
+    return f"{cost:.{1 - math.floor(math.log10(cost))}f}"
 
 
 def spent(path: Path, used: Container[str] | None = None) -> tuple[Spent, ...]:

@@ -105,10 +105,11 @@ def _plan(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
             work = "nothing to do" if idle else "would run"
             _say_plan(output, status.stage.name, status.state, status.reason, work)
         stale_before = stale_before or status.state != "done"
-    corpus = statuses[0]
+    corpus, sdg = statuses[:2]
     # What a further round takes is said by what asks for it.
     further = getattr(arguments, "further", {})
-    if span == ("sdg",) and corpus.state == "done" and corpus.result and not further:
+    asked = span == ("sdg",) and sdg.state != "done"
+    if asked and corpus.state == "done" and corpus.result and not further:
         say_estimate(corpus.result, recipe.sdg, output)
     return 0
 

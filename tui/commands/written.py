@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run
 from pipeline.sdg.funnel import STEPS, Funnel, read_funnel
-from pipeline.sdg.spending import Spent, cost_of, spent
+from pipeline.sdg.spending import Spent, cost_of, in_money, spent
 from tui.output import Output
 
 _REASONS_SHOWN = 6
@@ -69,7 +69,7 @@ def spent_lines(rows: Sequence[Spent], cost: float | None) -> list[str]:
         for row in rows
     ]
     if cost is not None and rows:
-        lines.append(f"cost      {cost:,.2f}")
+        lines.append(f"cost      {in_money(cost)}")
     return lines
 
 

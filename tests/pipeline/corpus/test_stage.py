@@ -135,7 +135,8 @@ def test_a_new_document_between_two_folds_is_named_in_the_report(
 def test_a_larger_pilot_slice_holds_the_smaller_one(workshop, write_folder, pages):
     source = write_folder(pages(20))
     run = workshop.run(source, documents=5)
-    _, small = workshop.execute(run)
+    outcome, small = workshop.execute(run)
+    assert (outcome.summary["skipped"], outcome.summary["outside_slice"]) == (0, 15)
     _, large = workshop.make(source, documents=12)
     chosen = {document.id for document in read_documents(small)}
     assert len(chosen) == 5

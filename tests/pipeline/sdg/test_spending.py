@@ -7,7 +7,7 @@ import pytest
 from endpoint import completion
 
 from pipeline.sdg.calls import Call, CallJournal
-from pipeline.sdg.spending import cost_of, spent
+from pipeline.sdg.spending import cost_of, in_money, spent
 
 CALL = Call("generate", "m", ({"role": "user", "content": "x" * 40},), 0.6, 0.95, 100, {})
 
@@ -42,3 +42,9 @@ def test_a_price_makes_a_cost_and_none_makes_none(tmp_path, settings):
     assert cost_of(spent(path), settings) is None
     priced = replace(settings, price_in=1.0, price_out=5.0)
     assert cost_of(spent(path), priced) == pytest.approx((100 + 5 * 20) / 1e6)
+
+
+def test_a_cost_shows_two_decimals_or_two_digits():
+    amounts = (0.0, 0.00063, 0.0099, 0.02, 3.456, 1234.5)
+    said = ("0.00", "0.00063", "0.0099", "0.02", "3.46", "1,234.50")
+    assert tuple(map(in_money, amounts)) == said

@@ -13,10 +13,10 @@ from pipeline.corpus.records import (
     FINDINGS,
     REPORT,
     ROLES,
-    Document,
     FileReport,
     Finding,
     ImportedSample,
+    Role,
     count_findings,
 )
 from pipeline.corpus.source import Kind
@@ -30,11 +30,28 @@ _REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
+class Placed:
+    """What the account needs of a document.
+
+    Attributes:
+        id: the document's.
+        group: near-duplicate documents share it.
+        fold: that it was dealt into.
+        role: what it is used for.
+    """
+
+    id: str
+    group: str
+    fold: int
+    role: Role
+
+
+@dataclass(frozen=True)
 class Corpus:
     """What the stage writes.
 
     Attributes:
-        documents: sorted by path.
+        documents: sorted by path, without their texts.
         cut: how many passages each document has, by its id.
         long: passages longer than encoders read; only supplied ones can be.
         findings: suspected secrets and personal data.
@@ -44,7 +61,7 @@ class Corpus:
         kind: the kind of source.
     """
 
-    documents: tuple[Document, ...]
+    documents: tuple[Placed, ...]
     cut: Mapping[str, int]
     long: int
     findings: tuple[Finding, ...]
@@ -89,7 +106,7 @@ def summary_of(corpus: Corpus) -> dict[str, Any]:
 
 def used_reports(
     entries: Sequence[Entry],
-    documents: Sequence[Document],
+    documents: Sequence[Placed],
     cut: Mapping[str, int],
     groups: Mapping[str, Sequence[str]],
     *,
@@ -113,7 +130,7 @@ def used_reports(
                 kind=entry.kind,
                 status="used",
                 reason="; ".join(remarks),
-                characters=len(entry.text),
+                characters=entry.characters,
                 passages=cut[document.id],
                 document=document.id,
             )

@@ -112,7 +112,7 @@ def _samples(
 
 
 def _whole(entry: Entry) -> str:
-    return passage_id(entry.id, 0, len(entry.text))
+    return passage_id(entry.id, 0, entry.characters)
 
 
 def _roles(samples: tuple[ImportedSample, ...], entries: list[Entry]) -> dict[str, Role]:

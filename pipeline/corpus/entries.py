@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pipeline.corpus.records import FileReport, ImportedSample, Role
 from pipeline.corpus.splitting import Span
+from pipeline.corpus.spool import Place, Spool
 from pipeline.corpus.text import document_id
+
+
+@dataclass(frozen=True)
+class SpooledText:
+    """A text that lies on the disk.
+
+    Attributes:
+        spool: where.
+        place: in the spool.
+        characters: that it has.
+        id: of the document with this text.
+    """
+
+    spool: Spool
+    place: Place
+    characters: int
+    id: str
+
+    def read(self) -> str:
+        """The text."""
+        return self.spool.get(self.place).decode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True)
@@ -18,7 +40,7 @@ class Entry:
     Attributes:
         path: what the source calls it.
         kind: what it was read from; see `pipeline.corpus.records.FileReport`.
-        text: the normalised text.
+        content: the normalised text, or where it lies.
         title: a title that stands outside of the text, or empty.
         remark: what the report says of it although it is used.
         slices: the passages that the source supplied; None where they are cut here.
@@ -29,7 +51,7 @@ class Entry:
 
     path: str
     kind: str
-    text: str
+    content: str | SpooledText
     title: str = ""
     remark: str = ""
     slices: tuple[Span, ...] | None = None
@@ -39,7 +61,43 @@ class Entry:
     @cached_property
     def id(self) -> str:
         """The document's id."""
-        return document_id(self.text)
+        return document_id(self.content) if isinstance(self.content, str) else self.content.id
+
+    @property
+    def text(self) -> str:
+        """The normalised text; read from the disk each time if it lies there."""
+        return self.content if isinstance(self.content, str) else self.content.read()
+
+    @property
+    def characters(self) -> int:
+        """Of the text."""
+        return len(self.content) if isinstance(self.content, str) else self.content.characters
+
+    def held(self) -> Entry:
+        """The same entry with its text in memory."""
+        return replace(self, content=self.text)
+
+    def spooled(self, spool: Spool) -> Entry:
+        """The same entry with its text on the disk."""
+        text = self.text
+        place = spool.put(text.encode("utf-8", "surrogatepass"))
+        return replace(self, content=SpooledText(spool, place, len(text), self.id))
+
+
+class Texts(Mapping[str, str]):
+    """The texts of entries by document id, read one at a time."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = {entry.id: entry for entry in entries}
+
+    def __getitem__(self, document: str) -> str:
+        return self._entries[document].text
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.corpus.spool import Place, Spool
 
 SHINGLE_WORDS = 5
 """Words of one n-gram; the recipe's containment is defined over 5-grams."""
@@ -19,8 +22,11 @@ Shingles = NDArray[np.uint64]
 _WORD = re.compile(r"\w+")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
-_RANGES = 16
-"""Parts of the hashes that are counted one after another: bounds memory, changes no result."""
+_HASH_BYTES = 8
+_AT_ONCE = 1 << 20
+"""Hashes that are sorted at a time, in ..."""
+_RANGES_MAX = 64
+"""... so many parts at most: bounds memory, changes no result."""
 
 
 class Union:
@@ -56,6 +62,7 @@ def group_documents(
     texts: Mapping[str, str],
     containment: float,
     together: Iterable[Sequence[str]] = (),
+    spool: Spool | None = None,
 ) -> dict[str, list[str]]:
     """Put near-duplicates into groups.
 
@@ -64,6 +71,7 @@ def group_documents(
         containment: a document joins another's group when this share of its word 5-grams
             stands in the other.
         together: ids that share a group whatever their texts say.
+        spool: where the 5-grams lie meanwhile; None: in a file of its own.
 
     Returns:
         sorted ids by group; a group's id is its smallest.
@@ -71,18 +79,55 @@ def group_documents(
     union = Union(texts)
     for ids in together:
         union.join(ids)
+    if spool is None:
+        with Spool() as own:
+            return group_documents(texts, containment, together, own)
     ids = sorted(texts)
     vocabulary: defaultdict[str, int] = defaultdict(count(1).__next__)
-    shingles = [_shingles(texts[key], vocabulary) for key in ids]
+    shingles = _Spooled(
+        [spool.put(_shingles(texts[key], vocabulary).tobytes()) for key in ids], spool
+    )
     _join_contained(ids, shingles, containment, union)
     return union.sets()
+
+
+@dataclass(frozen=True)
+class _Spooled:
+    """The shingles of documents, sorted, on the disk: they are several times the texts.
+
+    Attributes:
+        places: of each document's.
+        spool: where they lie.
+    """
+
+    places: Sequence[Place]
+    spool: Spool
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, position: int) -> Shingles:
+        return np.frombuffer(self.spool.get(self.places[position]), np.uint64)
+
+    def __iter__(self) -> Iterator[Shingles]:
+        return map(self.__getitem__, range(len(self)))
+
+    def part(self, position: int, start: int, end: int) -> Shingles:
+        """Some of a document's shingles."""
+        size = _HASH_BYTES * (end - start)
+        content = self.spool.get(self.places[position], _HASH_BYTES * start, size)
+        return np.frombuffer(content, np.uint64)
+
+    @property
+    def total(self) -> int:
+        """Shingles of all documents."""
+        return sum(place.size for place in self.places) // _HASH_BYTES
 
 
 def _shingles(text: str, vocabulary: defaultdict[str, int]) -> Shingles:
     """Distinct hashes of the word 5-grams, sorted; a shorter text is one shingle.
 
-    Words are numbered as they come and five numbers are mixed into 64 bits, so that ten
-    thousand documents fit into memory.
+    Words are numbered as they come and five numbers are mixed into 64 bits.
     """
     words = _WORD.findall(text.casefold())
     numbers = np.array([*map(vocabulary.__getitem__, words)], np.uint64)
@@ -98,7 +143,7 @@ def _shingles(text: str, vocabulary: defaultdict[str, int]) -> Shingles:
 
 
 def _join_contained(
-    ids: Sequence[str], shingles: Sequence[Shingles], containment: float, union: Union
+    ids: Sequence[str], shingles: _Spooled, containment: float, union: Union
 ) -> None:
     """Join every document with those that contain it.
 
@@ -126,7 +171,7 @@ class _Index:
     Most shingles stand in one document alone: they can match no other, and aren't kept.
     """
 
-    def __init__(self, shingles: Sequence[Shingles]) -> None:
+    def __init__(self, shingles: _Spooled) -> None:
         self._shingles = shingles
         self._shared, self._counts = _shared(shingles)
         numbers = [self._numbers(one) for one in shingles]
@@ -161,17 +206,21 @@ class _Index:
         return found
 
 
-def _shared(shingles: Sequence[Shingles]) -> tuple[Shingles, NDArray[np.uint32]]:
+def _shared(shingles: _Spooled) -> tuple[Shingles, NDArray[np.uint32]]:
     """The shingles of more than one document, sorted, and in how many they stand.
 
     Hashes are taken range by range, so that no more than one range is sorted at a time.
     """
-    inner = np.arange(1, _RANGES, dtype=np.uint64) * np.uint64(2**64 // _RANGES)
-    borders = [[0, *np.searchsorted(one, inner).tolist(), len(one)] for one in shingles]
+    ranges = min(_RANGES_MAX, 1 + shingles.total // _AT_ONCE)
+    inner = np.array([2**64 * number // ranges for number in range(1, ranges)], np.uint64)
+    borders = [np.array([0, *np.searchsorted(one, inner), len(one)], np.int32) for one in shingles]
     found, counts = [np.empty(0, np.uint64)], [np.empty(0, np.uint32)]
-    for number in range(_RANGES if shingles else 0):
+    for number in range(ranges if borders else 0):
         every = np.concatenate(
-            [one[at[number] : at[number + 1]] for one, at in zip(shingles, borders, strict=True)]
+            [
+                shingles.part(position, *at[number : number + 2].tolist())
+                for position, at in enumerate(borders)
+            ]
         )
         values, times = np.unique(every, return_counts=True)
         found.append(values[times > 1])

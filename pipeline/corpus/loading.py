@@ -18,6 +18,7 @@ from pipeline.corpus.ready_source import load_ready
 from pipeline.corpus.records import FileReport
 from pipeline.corpus.sdg_source import load_sdg
 from pipeline.corpus.source import Source, SourceFile
+from pipeline.corpus.spool import Spool
 from pipeline.corpus.text import normalise
 from pipeline.errors import StageFailure
 from pipeline.recipe import CorpusSettings
@@ -27,8 +28,8 @@ Step = Callable[[int, int, str], None]
 """Called after each piece: done, total, what. It may raise to end the stage."""
 
 
-def load(source: Source, settings: CorpusSettings, step: Step) -> Loaded:
-    """Read everything that a source holds.
+def load(source: Source, settings: CorpusSettings, step: Step, spool: Spool) -> Loaded:
+    """Read everything that a source holds; the texts of files go to `spool`.
 
     Raises:
         BadInput: a BEIR folder is damaged, or a dataset cannot be read.
@@ -36,13 +37,13 @@ def load(source: Source, settings: CorpusSettings, step: Step) -> Loaded:
         StageFailure: the process that renders `pydoc` died, or the one that reads PDF files hung.
     """
     try:
-        loaded = _load(source, settings, step)
+        loaded = _load(source, settings, step, spool)
     finally:
         close_pdf_process()
     return replace(loaded, unused=(*loaded.unused, *source.left_out))
 
 
-def _load(source: Source, settings: CorpusSettings, step: Step) -> Loaded:
+def _load(source: Source, settings: CorpusSettings, step: Step, spool: Spool) -> Loaded:
     if source.kind == "beir" and source.root:
         return load_beir(source.root)
     if source.kind == "sdg":
@@ -58,7 +59,7 @@ def _load(source: Source, settings: CorpusSettings, step: Step) -> Loaded:
     guessed = 0
     for done, one in enumerate(read, start=1):
         if isinstance(one, Entry):
-            entries.append(one)
+            entries.append(one.spooled(spool))
             guessed += GUESSED in one.remark
         else:
             unused.append(one)

@@ -81,7 +81,7 @@ class _Import:
             yield Entry(
                 path=name,
                 kind=self._kind,
-                text=BETWEEN.join(document.texts),
+                content=BETWEEN.join(document.texts),
                 title=document.title,
                 slices=tuple(spans),
                 headings={

@@ -26,7 +26,7 @@ def unique(entries: Iterable[Entry]) -> tuple[list[Entry], list[FileReport]]:
             merged = tuple(sorted({*first.slices, *entry.slices}))
             kept[entry.id] = replace(first, slices=merged)
         reason = f"the same text as {first.path}"
-        characters = len(entry.text)
+        characters = entry.characters
         duplicates.append(
             FileReport(entry.path, entry.kind, "duplicate", reason, characters, 0, entry.id)
         )
@@ -52,7 +52,7 @@ def pilot_slice(
             chosen.append(entry)
         else:
             outside.append(
-                FileReport(entry.path, entry.kind, "skipped", reason, len(entry.text), 0, entry.id)
+                FileReport(entry.path, entry.kind, "skipped", reason, entry.characters, 0, entry.id)
             )
     return chosen, outside
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from pipeline.context import Context, Outcome
 from pipeline.corpus.account import (
     Corpus,
+    Placed,
     nothing_usable,
     summary_of,
     used_reports,
     warnings_of,
 )
 from pipeline.corpus.blocks import Block, first_heading, markdown_blocks, text_blocks
-from pipeline.corpus.entries import Entry
+from pipeline.corpus.entries import Entry, Texts
 from pipeline.corpus.findings import find_in
 from pipeline.corpus.folds import (
     Assignment,
@@ -44,6 +45,7 @@ from pipeline.corpus.records import (
 from pipeline.corpus.rst_blocks import rst_blocks
 from pipeline.corpus.selection import pilot_slice, present_samples, shared_groups, unique
 from pipeline.corpus.source import open_source
+from pipeline.corpus.spool import Spool
 from pipeline.corpus.text import one_line
 from pipeline.corpus.tokens import Counter, profile_counter
 from pipeline.files import write_jsonl, writing_jsonl
@@ -66,7 +68,8 @@ def execute(context: Context) -> Outcome:
         BadInput: the source is missing, empty, damaged, or holds no usable document.
         MissingPart: the tokenizer is not on this machine.
     """
-    corpus = _make(context)
+    with Spool(context.folder) as spool:
+        corpus = _make(context, spool)
     folder = context.folder
     outputs = [DOCUMENTS, PASSAGES, REPORT, FINDINGS]
     write_jsonl(folder / REPORT, map(to_row, corpus.report))
@@ -81,7 +84,7 @@ def execute(context: Context) -> Outcome:
     return Outcome(tuple(outputs), summary_of(corpus), imported=corpus.imported)
 
 
-def _make(context: Context) -> Corpus:
+def _make(context: Context, spool: Spool) -> Corpus:
     """Everything but the report; documents and passages are written as they are cut."""
     settings, seed = context.recipe.corpus, context.recipe.seed
 
@@ -91,16 +94,17 @@ def _make(context: Context) -> Corpus:
 
     source = open_source(settings.source, settings)
     counter = profile_counter(settings.tokenizer)
-    loaded = load(source, settings, step)
+    loaded = load(source, settings, step, spool)
     entries, duplicates = unique(loaded.entries)
     if not entries:
         raise nothing_usable(settings.source, loaded.unused)
     chosen, outside = pilot_slice(entries, settings.documents, seed)
     samples, lost = present_samples(loaded.samples, chosen, whole_evidence=source.kind == "sdg")
     groups = group_documents(
-        {entry.id: entry.text for entry in chosen},
+        Texts(chosen),
         settings.near_duplicate_containment,
         shared_groups(chosen, () if loaded.roles is not None else samples),
+        spool,
     )
     context.control.poll()
     assignments = _assign(context.run, chosen, groups, loaded.roles)
@@ -129,13 +133,13 @@ class _Cut:
     """What is left in memory of the documents that were cut.
 
     Attributes:
-        documents: in written order; they share their texts with what was read.
+        documents: in written order.
         passages: how many each document has.
         long: passages over the cap.
         findings: what should perhaps not be sent away.
     """
 
-    documents: list[Document] = field(default_factory=list)
+    documents: list[Placed] = field(default_factory=list)
     passages: dict[str, int] = field(default_factory=dict)
     long: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -162,7 +166,7 @@ def _write_cut(
             write_document(to_row(document))
             for passage in _passages(document, slices):
                 write_passage(to_row(passage))
-            cut.documents.append(document)
+            cut.documents.append(Placed(document.id, document.group, document.fold, document.role))
             cut.passages[document.id] = len(slices)
             cut.long += sum(one.tokens > settings.passage_tokens_max for one in slices)
             cut.findings += find_in(document.id, document.path, document.text)
@@ -189,11 +193,11 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     characters = 0
     for entry in entries:
-        if batch and characters + len(entry.text) > _BATCH_CHARACTERS:
+        if batch and characters + entry.characters > _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
-        batch.append(entry)
-        characters += len(entry.text)
+        batch.append(entry.held())
+        characters += entry.characters
     if batch:
         yield batch
 

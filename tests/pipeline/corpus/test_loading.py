@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import docx
 from documents import pdf_bytes, pdf_paragraph
@@ -8,6 +9,7 @@ from documents import pdf_bytes, pdf_paragraph
 from pipeline.corpus import pdf_reader
 from pipeline.corpus.loading import load
 from pipeline.corpus.source import open_source
+from pipeline.corpus.spool import Spool
 from pipeline.recipe import CorpusSettings
 
 LONG = "The valve regulates the flow of the coolant through the ring."
@@ -27,7 +29,9 @@ def loaded(folder, files, **given):
     settings = CorpusSettings(source=str(folder), **given)
     steps = []
     source = open_source(str(folder), settings)
-    result = load(source, settings, lambda *step: steps.append(step))
+    with Spool() as spool:
+        read = load(source, settings, lambda *step: steps.append(step), spool)
+        result = replace(read, entries=tuple(entry.held() for entry in read.entries))
     assert [step[0] for step in steps] == list(range(1, len(files) + 1))
     return result
 

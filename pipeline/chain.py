@@ -135,7 +135,7 @@ def wait_for_turn(
         Whether there was anything to wait for.
     """
     folder, told = run.chain_path(variant), False
-    while is_held(folder / LOCK_NAME) and stage in _to_come(folder):
+    while is_held(folder / LOCK_NAME) and stage in to_come(folder):
         holder = holder_of(folder / LOCK_NAME)
         pid = holder.pid if holder else 0
         if _is_on(run, stage, pid):
@@ -153,7 +153,7 @@ def _is_on(run: Run, stage: str, pid: int) -> bool:
     return any(is_held(lock) and (by := holder_of(lock)) and by.pid == pid for lock in locks)
 
 
-def _to_come(folder: Path) -> Sequence[str]:
+def to_come(folder: Path) -> Sequence[str]:
     """The stages that a chain is on or goes on with."""
     try:
         stages = read_json(folder / _STAGES_NAME)["stages"]

@@ -16,6 +16,7 @@ from pipeline.errors import Failure, as_failure
 from pipeline.run import Run, home, list_runs
 from tui.clipboard import copy, copy_folder
 from tui.keys import bindings
+from tui.off_loop import off_loop
 from tui.opening import Opening
 from tui.palette import WizardCommands
 from tui.preferences import Preferences, write_preferences
@@ -139,14 +140,22 @@ class Wizard(WorkApp):
             self.screen.refresh_frame()
 
     def copy(self, text: str) -> None:
-        """Copy a text, and say where it really went."""
-        write = self._driver.write if self._driver else lambda _text: None
+        """Copy a text, and say where it really went; tmux may take its time to answer."""
+        self.run_worker(self._copy(text), group="copy", exit_on_error=False)
+
+    async def _copy(self, text: str) -> None:
+        terminal, written = self.opening.terminal, list[str]()
         try:
-            copied = copy(text, self.opening.terminal, os.environ, write, copy_folder())
+            copied = await off_loop(
+                lambda _stopped: copy(text, terminal, os.environ, written.append, copy_folder())
+            )
         except Failure as failure:
             self.fail(failure)
-        else:
-            self.say(copied.sentence)
+            return
+        # The terminal belongs to the loop: no frame is cut in two.
+        if self._driver:
+            self._driver.write("".join(written))
+        self.say(copied.sentence)
 
     def remember(self, preferences: Preferences) -> None:
         """Keep the user's preferences."""

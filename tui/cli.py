@@ -205,7 +205,9 @@ def _settings() -> ArgumentParser:
 
 def _add_yes(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--yes", action="store_true", help="agree that documents leave for the endpoint"
+        "--yes",
+        action="store_true",
+        help="agree that documents leave for the endpoint, and to paying anew for --queries",
     )
 
 
@@ -270,9 +272,15 @@ def _add_stages(add: Callable[..., ArgumentParser]) -> None:
         parser.add_argument("run", metavar="RUN")
         if name in ("corpus", "sdg"):
             _add_queries(parser)
-        if name == "sdg":
             _add_yes(parser)
+        if name == "sdg":
             _add_further(parser)
+        if name == "prep":
+            parser.add_argument(
+                "--preview",
+                action="store_true",
+                help="show how scores lie and what each mining rule would leave; prepares nothing",
+            )
         if name == "eval":
             parser.add_argument(
                 "--eval-set",

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.corpus.records import ROLES, FileReport, Finding
 from tui.glyphs import Glyphs
+from tui.keys import key_of
 from tui.rows import Row, Span, Tone, aligned, cut, cut_left, pad, pad_left, row, width_of, wrap
 from tui.watch import Job, Snapshot
 from tui.working import progress_rows
@@ -131,7 +132,8 @@ def _progress_rows(job: Job | None, glyphs: Glyphs, width: int) -> list[Row]:
 def _trouble(snapshot: Snapshot, job: Job | None) -> str:
     """Why there is no scan of the documents as they are; empty when all is well."""
     if snapshot.failure:
-        return f"{snapshot.failure.happened} p chooses other documents; r looks again."
+        path, scan = key_of("corpus.path"), key_of("corpus.scan")
+        return f"{snapshot.failure.happened} {path} chooses other documents; {scan} looks again."
     state = snapshot.state("corpus")
     if state == "failed" and job and job.ending and job.ending.type == "failed":
         data = job.ending.data
@@ -243,7 +245,9 @@ def totals_rows(
     found = summary.get("findings", {})
     if found.get("secrets") or found.get("personal"):
         words = f"suspected: {found['secrets']:,} secrets, {found['personal']:,} personal data"
-        rows.append(row((f" {glyphs.warned} {words}; f lists them", "warn")))
+        rows.append(
+            row((f" {glyphs.warned} {words}; {key_of('corpus.findings')} lists them", "warn"))
+        )
     for warning in summary["warnings"]:
         lines = wrap(str(warning), width - 4)
         rows.append(row((f" {glyphs.warned} ", "warn"), lines[0]))
@@ -270,13 +274,14 @@ def slice_words(documents: int, seed: int, dealt: bool = True) -> str:
         dealt: whether there is a run, so that others can be dealt.
     """
     if not documents:
-        return "all documents; 50-100 are usual for a pilot (s)"
-    others = " (d deals others)" if dealt else ""
+        return f"all documents; 50-100 are usual for a pilot ({key_of('corpus.slice')})"
+    others = f" ({key_of('corpus.seed')} deals others)" if dealt else ""
     return f"{documents:,} documents, dealt by seed {seed}{others}"
 
 
 def sets_words(sets: Sequence[tuple[str, int]]) -> str:
     """The user's own eval sets in a line."""
     if not sets:
-        return "none; v takes a BEIR folder of your own, and it leads the metrics"
+        key = key_of("corpus.eval_set")
+        return f"none; {key} takes a BEIR folder of your own, and it leads the metrics"
     return ", ".join(f"{name} ({count:,} queries)" for name, count in sets)

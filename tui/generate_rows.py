@@ -13,6 +13,7 @@ from pipeline.sdg.estimate import Estimate
 from pipeline.sdg.writer import OFFLINE
 from tui.generating import Setup
 from tui.glyphs import Glyphs
+from tui.keys import key_of
 from tui.rows import Row, Tone, aligned, cut, pad, row, width_of, wrap
 
 _LABEL = 24
@@ -150,7 +151,8 @@ def consent_rows(
     if what is None:
         return []
     if setup.agreed is None:
-        yes = row((f" {glyphs.warned} not agreed: y agrees; nothing starts without it", "warn"))
+        words = f"not agreed: {key_of('generate.consent')} agrees; nothing starts without it"
+        yes = row((f" {glyphs.warned} {words}", "warn"))
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(setup.agreed))
         yes = row((f" {glyphs.passed} agreed for {what.host}, {when}", "good"))
@@ -195,10 +197,16 @@ def state_rows(state: str, reason: str, setup: Setup, width: int) -> list[Row]:
     }.get(state)
     rows = said(words, width, "bad" if state == "failed" else "warn") if words else []
     if not setup.corpus:
-        rows += said("There are no documents yet: < goes back to choose some.", width)
+        rows += said(no_documents(), width)
     if setup.problem and setup.problem not in reason:
         rows += said(setup.problem, width, "bad")
     return rows
+
+
+def no_documents() -> str:
+    """Why nothing can be written, and the key that helps."""
+    back = key_of("everywhere.previous_step")
+    return f"There are no documents yet: {back} goes back to choose some."
 
 
 def findings_words(found: FindingsCounts | None) -> str:
@@ -215,7 +223,8 @@ def findings_rows(found: FindingsCounts | None, glyphs: Glyphs, width: int) -> l
     """What should perhaps not leave, before it does."""
     if not (words := findings_words(found)):
         return []
-    return said(f"{glyphs.warned} {words} < and f list them.", width, "warn")
+    keys = f"{key_of('everywhere.previous_step')} and {key_of('corpus.findings')}"
+    return said(f"{glyphs.warned} {words} {keys} list them.", width, "warn")
 
 
 def cost_words(tokens_in: int, tokens_out: int, settings: SdgSettings) -> str:

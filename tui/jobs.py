@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.chain import held_chains, to_come
 from pipeline.journal import ENDINGS, Event
 from pipeline.launch import Worker
 from pipeline.run import Run
@@ -44,12 +45,14 @@ class Jobs:
         at_work: the folders of results that workers write now.
         starts: workers that this window started and that don't show yet.
         asked: stages whose worker this window is about to start.
+        chains: where a worker is between two stages, its chain's folder with the stages to come.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.at_work: list[Path] = []
         self.starts: list[Start] = []
         self.asked: tuple[str, ...] = ()
+        self.chains: Mapping[Path, Sequence[str]] = {}
         self._clock = clock
         self._since = clock()
         self._run: Run | None = None
@@ -66,7 +69,7 @@ class Jobs:
         self._jobs.clear()
         self._unsaid.clear()
         self._gone.clear()
-        self.at_work, self.starts, self.asked = [], [], ()
+        self.at_work, self.starts, self.asked, self.chains = [], [], (), {}
 
     def place(self, folders: Mapping[str, Path]) -> None:
         """Say where each stage's result lies, as the recipe means it now."""
@@ -76,6 +79,7 @@ class Jobs:
         """See who works; returns what this window started and what has ended, with exit codes."""
         before, self.at_work = self.at_work, working(self._run) if self._run else []
         self._gone += [folder for folder in before if folder not in self.at_work]
+        self.chains = {} if self.at_work else self._held_chains()
         stages = {folder.parent.name for folder in self.at_work}
         ended = []
         for start in list(self.starts):
@@ -87,6 +91,14 @@ class Jobs:
             if code is not None:
                 ended.append((start, code))
         return ended
+
+    def _held_chains(self) -> Mapping[Path, Sequence[str]]:
+        return {chain: to_come(chain) for chain in held_chains(self._run)} if self._run else {}
+
+    def between(self, *stages: str) -> list[Path]:
+        """The chains that are about to begin one of these stages, as of this moment."""
+        held = self._held_chains()
+        return [chain for chain, coming in held.items() if set(coming) & set(stages)]
 
     def news(self) -> Iterator[tuple[Job, list[Event]]]:
         """What the journals say since the last call, job by job.
@@ -119,11 +131,11 @@ class Jobs:
     @property
     def idle(self) -> bool:
         """Whether nothing is at work and nothing was asked for."""
-        return not (self.at_work or self.starts or self.asked)
+        return not (self.at_work or self.starts or self.asked or self.chains)
 
     def standing(self) -> tuple[object, ...]:
         """Another one means that other work is going on, or none."""
-        return (tuple(self.at_work), len(self.starts), self.asked)
+        return (tuple(self.at_work), len(self.starts), self.asked, tuple(self.chains))
 
     def leaving(self) -> bool:
         """Whether a worker said its last and still holds its result, as it does for a moment."""
@@ -146,8 +158,11 @@ class Jobs:
         return None
 
     def starting(self, *stages: str) -> bool:
-        """Whether this window started one of these stages and its worker doesn't show yet."""
-        return any(name in stages for name in (*self.asked, *(s.stage for s in self.starts)))
+        """Whether a worker is about to begin one of these stages: it was started by this window
+        and doesn't show yet, or it is between two stages."""
+        coming = (name for chain in self.chains.values() for name in chain)
+        names = (*self.asked, *(start.stage for start in self.starts), *coming)
+        return any(name in stages for name in names)
 
     def tell(self, job: Job, ending: Event) -> bool:
         """Whether an ending is told for the first time; from now on it counts as told."""

@@ -6,7 +6,7 @@ plain control letters; none that tmux, screen or a terminal's own menu takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,12 @@ KEYS: tuple[Key, ...] = (
     Key("generate.view", "v", "View", "the settings, the last try, or how the writing goes"),
     Key("generate.losses", "l", "Losses", "documents that came out empty, and lost questions"),
     Key("generate.retry", "r", "Parked", "ask again where replies were damaged", False),
+    Key(
+        "generate.more",
+        "m",
+        "More",
+        "ask again about empty documents, up to a target, or with what was rejected",
+    ),
     Key("generate.pause", "p", "Pause", "pause or resume"),
     Key("generate.stop", "x", "Stop", "end it here; what was answered is kept"),
     Key("review.accept", "a", "Accept", "keep this question and go on"),
@@ -183,6 +189,20 @@ def bindings(*scopes: str) -> list[Binding]:
 def default_keymap() -> dict[str, str]:
     """Keys by binding id."""
     return {key.id: key.keys for key in KEYS}
+
+
+_used: dict[str, str] = {}
+
+
+def use_keymap(keymap: Mapping[str, str]) -> None:
+    """Name these keys from now on; the wizard says its user's."""
+    _used.update(keymap)
+
+
+def key_of(binding: str) -> str:
+    """The first key of a binding, as people write it: for sentences that name a key."""
+    keys = _used.get(binding) or next(key.keys for key in KEYS if key.id == binding)
+    return key_name(keys.split(",")[0].strip())
 
 
 _NAMES = {

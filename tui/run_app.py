@@ -280,7 +280,8 @@ class RunApp(TerminalApp):
     def _look(self, run: Run) -> None:
         """See who works, and whether the snapshot may read otherwise by now."""
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS and not self.jobs.starts and not self.jobs.leaving():
+        passing = self.jobs.starts or self.jobs.chains or self.jobs.leaving()
+        if now - self._looked < LOOK_SECONDS and not passing:
             return
         self._looked = now
         for start, code in self.jobs.look():

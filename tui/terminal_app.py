@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from tui.canvas import Canvas, Painted
 from tui.glyphs import ASCII, UNICODE
-from tui.keys import key_name
+from tui.keys import key_of, use_keymap
 from tui.look import styles_of, textual_theme
 from tui.opening import Opening
 from tui.terminal import notify_sequence, title_sequence
@@ -33,6 +33,7 @@ class TerminalApp(App[int]):
         self.preferences = opening.preferences
         self.glyphs = ASCII if opening.ascii else UNICODE
         self._keys = dict(opening.keymap)
+        use_keymap(self._keys)
         self._canvas = Canvas(erases=not opening.terminal.screen)
         self._title = ""
         self._focused_window = True
@@ -48,7 +49,7 @@ class TerminalApp(App[int]):
 
     def key_of(self, binding: str) -> str:
         """The first key of a binding, as people write it."""
-        return key_name(self._keys[binding].split(",")[0].strip())
+        return key_of(binding)
 
     def keymap(self) -> dict[str, str]:
         """Keys by binding id, the user's changes in them."""

@@ -12,6 +12,7 @@ from pipeline.usage import GpuUsage
 from tui.choices import Choice
 from tui.glyphs import Glyphs
 from tui.kept_counts import KeptCounts
+from tui.keys import key_of
 from tui.progress import View, duration
 from tui.rows import Row, Span, Tone, fit, pad, pad_left, row, wrap, wrapped
 from tui.settings import setting_choice
@@ -25,6 +26,8 @@ FIELD = 26
 """Columns of one number with its label."""
 _LABEL = 13
 _GIGA = 1e9
+_PART = "loss_"
+"""What the names of a loss's parts begin with in the journal."""
 
 
 def setting_choices(
@@ -169,7 +172,7 @@ def training_row(view: TrainingView, glyphs: Glyphs, width: int) -> Row:
     doing = view.doing or ("" if view.step else beginning)
     word: tuple[str, Tone] = (f" {glyphs.running} training", "accent")
     if view.paused:
-        word = (f" {glyphs.waiting} paused: p goes on", "warn")
+        word = (f" {glyphs.waiting} paused: {key_of('train.pause')} goes on", "warn")
     left = (Span(*word), Span(f"   {doing}" if doing and not view.paused else "", "muted"))
     room = 20 if width >= 70 else 10
     done = room * view.step // view.total if view.total else 0
@@ -212,7 +215,22 @@ def numbers(
         ("samples/s", _value(latest.get("samples_per_second"), ",.1f")),
         ("learning rate", _value(latest.get("learning_rate"), ".2e")),
         ("gradient norm", _value(latest.get("gradient_norm"), ".3f")),
+        *_told(latest),
     ]
+
+
+def _told(latest: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What some trainings tell besides: how much of the device is used, what was masked, and the
+    parts that the loss is a sum of. Rounded, for they change with every step."""
+    found = []
+    if (mfu := latest.get("mfu")) is not None:
+        found.append(("MFU", f"{100 * mfu:.0f}%"))
+    if (memory := latest.get("memory_bytes")) is not None:
+        found.append(("memory", f"{memory / _GIGA:.1f} GB"))
+    if (masked := latest.get("masked_per_query")) is not None:
+        found.append(("masked/query", f"{masked:.1f}"))
+    parts = sorted(name for name in latest if name.startswith(_PART))
+    return [*found, *(("loss " + name[len(_PART) :], f"{latest[name]:.3f}") for name in parts)]
 
 
 def _value(value: float | None, form: str) -> str:
@@ -344,7 +362,7 @@ def standing_rows(
         "stale": "enter trains again; the earlier model stays on the disk.",
         "stopped": f"enter {starts}.",
         "vanished": f"Nothing that was finished is lost: enter {starts}.",
-        "failed": f"enter {starts}, l shows the log.",
+        "failed": f"enter {starts}, {key_of('train.log')} shows the log.",
     }[stage.state]
     rows += _lines(on, width, "muted")
     if made and stage.state != "stale":

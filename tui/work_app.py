@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from textual.screen import Screen
@@ -101,7 +102,7 @@ class WorkApp(RunApp):
         if snapshot is None or not stages:
             return
         if self.starting(*stages):
-            self.say(f"{stages[0]} is being started already.")
+            self.say(f"{stages[0]} is about to begin already.")
             return
         if job := self.running(*stages):
             if job.ending:
@@ -145,19 +146,31 @@ class WorkApp(RunApp):
         self.fail(failure)
 
     def request(self, request: str, *stages: str) -> None:
-        """Ask the worker of one of these stages to pause, resume, finish or cancel."""
+        """Ask the worker of one of these stages to pause, resume, finish or cancel.
+
+        Between two stages a worker can be ended at once; anything else waits for the next one.
+        """
+        job = self.running(*stages)
+        if job:
+            self._ask(job.folder, request, f"{job.stage}: asked to {request}.")
+        elif not (chains := self.jobs.between(*stages)) and not self.jobs.starts:
+            self.say("Nothing is running here.")
+        elif request == "cancel" and chains:
+            for chain in chains:
+                self._ask(chain, request, "Asked to end before the next stage begins.")
+        else:
+            self.say(f"The next stage is beginning: it is asked to {request} then.")
+            self.set_timer(TICK_SECONDS, lambda: self.request(request, *stages))
+
+    def _ask(self, folder: Path, request: str, said: str) -> None:
         from pipeline.requests import ask
 
-        job = self.running(*stages)
-        if job is None:
-            self.say("Nothing is running here.")
-            return
         try:
-            ask(job.folder, cast("Any", request))
+            ask(folder, cast("Any", request))
         except OSError as error:
             self.fail(as_failure(error))
         else:
-            self.say(f"{job.stage}: asked to {request}.")
+            self.say(said)
 
     def check_setting(self, name: str, text: str) -> None:
         """Whether a setting may have this value.

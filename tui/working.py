@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui.glyphs import Glyphs
+from tui.keys import key_of
 from tui.progress import View, duration, rate
 from tui.rows import Row, Span, pad_left, row, wrap
 from tui.watch import Snapshot
@@ -11,7 +12,9 @@ from tui.watch import Snapshot
 def unknown_rows(snapshot: Snapshot | None, width: int) -> list[Row]:
     """What stands where nothing is known of a step: no run, or why it can't be read."""
     if snapshot is None:
-        return [(), row((" There is no run yet: < goes back to choose documents.", "muted"))]
+        back = key_of("everywhere.previous_step")
+        text = f" There is no run yet: {back} goes back to choose documents."
+        return [(), row((text, "muted"))]
     failure = snapshot.failure
     text = f"{failure.happened} {failure.next_step}" if failure else "The run is being read."
     return [(), *(row((" " + line, "warn")) for line in wrap(text, width - 2))]

@@ -12,6 +12,7 @@ from pipeline.sdg.writer import OFFLINE
 from tui.generate_rows import cost_words, said
 from tui.generating import Summary
 from tui.glyphs import Glyphs
+from tui.keys import key_of
 from tui.progress import View, rate
 from tui.rows import Row, cut, pad, pad_left, row, wrap
 from tui.trial_rows import score_span
@@ -162,10 +163,13 @@ def summary_rows(
     rows += found_rows(summary.details.get("found"), width)
     if summary.empty:
         several = f"{len(summary.empty):,} document{'s' * (len(summary.empty) != 1)}"
-        rows += said(f"{several} came out empty; l lists them.", width, "warn")
+        keys = key_of("generate.losses"), key_of("generate.more")
+        words = "came out empty; {} lists them, {} asks for more.".format(*keys)
+        rows += said(f"{several} {words}", width, "warn")
     if summary.parked:
         several = f"{summary.parked:,} question{'s' * (summary.parked != 1)}"
-        rows += said(f"{several} parked after damaged replies; r asks again.", width, "warn")
+        key = key_of("generate.retry")
+        rows += said(f"{several} parked after damaged replies; {key} asks again.", width, "warn")
     rows += _named("by role", summary.roles, width)
     rows += _named("by flag", summary.flags, width)
     for number, (reason, count) in enumerate(list(summary.lost.items())[:_MOST_LOST]):

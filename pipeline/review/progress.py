@@ -70,11 +70,22 @@ class ReviewProgress:
     @property
     def sentence(self) -> str:
         """The line that says when it is enough."""
-        read = (
-            f"test {self.test_read}/{self.test_total}, audit {self.audit_read}/{self.audit_total}"
+        return self._ended(
+            f"read {self.test_read} of {self.test_total} test questions and {self.audit_read} of "
+            f"{self.audit_total} audit samples"
         )
+
+    @property
+    def short_sentence(self) -> str:
+        """The same in fewer columns."""
+        return self._ended(
+            f"read {self.test_read}/{self.test_total} test questions, "
+            f"{self.audit_read}/{self.audit_total} audited"
+        )
+
+    def _ended(self, read: str) -> str:
         if not self.enough:
-            return f"{read}: continue"
+            return f"{read}: go on"
         if not self.complete:
             return f"{read}: enough for now, more samples arrive"
         return (

@@ -17,7 +17,7 @@ Calls of later rounds come on top.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.corpus.records import Document, Passage
@@ -79,6 +79,7 @@ def estimate(
     settings: SdgSettings,
     *,
     imported: bool = False,
+    wanted: Mapping[str, int] | None = None,
 ) -> Estimate:
     """What writing questions about a corpus would take.
 
@@ -87,14 +88,18 @@ def estimate(
         passages: theirs; others are ignored.
         settings: the recipe's.
         imported: whether the questions came with the source.
+        wanted: of a further round, its questions by document id; None for a first pass.
 
     Raises:
         EndpointFailure: `sdg.base_url` is no address.
     """
     if imported:
         return Estimate(0, 0, 0, 0, 0.0)
-    by_document = [cut for _, cut in asked_documents(documents, passages)]
+    asked = asked_documents(documents, passages)
+    by_document = [cut for _, cut in asked]
     counts = [questions_for(len(cut), settings) for cut in by_document]
+    if wanted is not None:
+        counts = [wanted.get(document.id, 0) for document, _ in asked]
     questions = sum(counts)
     if settings.writer == OFFLINE:
         return _limited(Estimate(questions, 0, 0, 0, 0.0), settings)

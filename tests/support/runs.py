@@ -303,6 +303,9 @@ def _tell_step(context: Context, step: int, steps: int, hz: float, draw: random.
         samples_per_second=round(settings.batch_size * hz, 3),
         tokens_per_second=round(settings.batch_size * hz * 180, 1),
         negatives_per_query=5.0,
+        masked_per_query=round(draw.uniform(0, 2), 2),
+        mfu=round(draw.uniform(0.3, 0.4), 4),
+        memory_bytes=61_200_000_000,
         seconds_left=round((steps - step) / hz, 1),
     )
     context.events.progress(step, steps, "training steps")

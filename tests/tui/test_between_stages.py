@@ -1,4 +1,4 @@
-"""A worker between two stages: `stop`, `prune` and a second `run` see it."""
+"""A worker between two stages: `stop`, `prune`, a second `run` and the wizard see it."""
 
 import signal
 import threading
@@ -6,6 +6,7 @@ import time
 
 import pytest
 from documents import write_documents
+from piloted import drive, screen_text, until
 
 from pipeline.attempt import execute
 from pipeline.chain import held_chains, joined
@@ -97,3 +98,53 @@ def test_a_second_run_begins_nothing_that_a_chain_is_about_to_begin(run, capsys)
     assert "corpus: done" in out
     assert not any(seen), "nobody began it meanwhile"
     assert held_chains(run) == []
+
+
+def at_train(make_wizard, run, script):
+    wizard = make_wizard(run=run)
+
+    async def ready(pilot):
+        await until(pilot, lambda: getattr(wizard.screen, "STEP", ""))
+        wizard.open_step("train")
+        await until(pilot, lambda: getattr(wizard.screen, "STEP", "") == "train")
+        await until(pilot, lambda: wizard.screen.stands and wizard.starting("finetune"))
+        await script(pilot, wizard)
+
+    drive(wizard, ready)
+
+
+def test_the_wizards_stop_ends_a_chain_between_two_stages(run, make_wizard):
+    thread = between(run, "finetune", "eval", until=lambda chain: asked_to_leave(chain.folder))
+
+    async def script(pilot, wizard):
+        assert "Stop" in screen_text(wizard)
+        await pilot.press("x")
+        await until(pilot, lambda: "Asked to end before the next stage" in screen_text(wizard))
+        await until(pilot, lambda: not wizard.starting("finetune"))
+        assert wizard.jobs.idle
+        wizard.request("cancel", "finetune")
+        assert "Nothing is running here" in wizard.notice[0]
+
+    at_train(make_wizard, run, script)
+    thread.join()
+
+
+def test_the_wizards_pause_waits_for_the_stage_that_begins(run, make_wizard):
+    execute(plan_job(run, "", "corpus", {}, cache_home()), cache_home())
+    job = plan_job(run, "", "sdg", {}, cache_home())
+    job.folder.mkdir(parents=True)
+    (job.folder / "journal.jsonl").touch()
+    lock, done = Lock(job.folder / "lock", "a test"), threading.Event()
+    thread = between(run, "sdg", "finetune", until=lambda _: done.is_set())
+
+    async def script(pilot, wizard):
+        wizard.request("pause", "sdg")
+        assert "The next stage is beginning" in wizard.notice[0]
+        lock.take()
+        await until(pilot, lambda: "sdg: asked to pause" in screen_text(wizard))
+
+    at_train(make_wizard, run, script)
+    assert '"pause"' in (job.folder / "requests.jsonl").read_text()
+    done.set()
+    thread.join()
+    lock.release()

@@ -2,7 +2,7 @@
 
 import pyte
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.color import ColorSystem
 from rich.console import Console
@@ -53,6 +53,7 @@ rows_of_text = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(rows_of_text, min_size=1, max_size=4))
 def test_the_terminal_shows_what_was_painted_after_any_updates(frames):
     terminal = Terminal()
@@ -79,6 +80,14 @@ styled_rows = st.lists(
 )
 
 
+def seen(cell):
+    """What of a cell anybody sees: of a bare blank neither its weight nor the colour of text."""
+    if cell.data == " " and not (cell.underscore or cell.reverse or cell.strikethrough):
+        return cell._replace(fg="default", bold=False, italics=False)
+    return cell
+
+
+@settings(deadline=None)
 @given(st.lists(styled_rows, min_size=2, max_size=4))
 def test_styles_are_those_that_one_painting_of_everything_gives(frames):
     terminal, whole = Terminal(), Terminal()
@@ -89,7 +98,7 @@ def test_styles_are_those_that_one_painting_of_everything_gives(frames):
     whole.paint(rows)
     for y in range(HEIGHT):
         for x in range(WIDTH):
-            assert terminal.screen.buffer[y][x] == whole.screen.buffer[y][x]
+            assert seen(terminal.screen.buffer[y][x]) == seen(whole.screen.buffer[y][x])
 
 
 def test_the_same_frame_again_writes_nothing():
@@ -107,6 +116,29 @@ def test_one_changed_digit_costs_a_jump_and_a_cell():
     written = terminal.paint(rows)
     assert len(written) <= 20
     assert terminal.lines()[2] == "loss 0.275"
+
+
+def test_a_blank_whose_look_is_the_same_is_not_sent_again():
+    terminal = Terminal()
+    terminal.paint([strip(("a b", Style(color="red")))] * HEIGHT)
+    rows = [strip(("a b", Style(color="red")))] * HEIGHT
+    rows[1] = strip(("a", Style(color="red")), (" ", Style(color="blue", bold=True)), ("b", None))
+    written = terminal.paint(rows)
+    assert written.count("\x1b[") == 3, "a place, a colour, and the end"
+    assert terminal.screen.buffer[1][2].fg == "default"
+
+
+def test_runs_of_one_style_are_written_one_after_the_other():
+    terminal = Terminal()
+    red, blue = Style(color="red"), Style(color="blue")
+
+    def rows(first, second):
+        return [strip((first, red), ("   ", None), (second, blue))] * HEIGHT
+
+    terminal.paint(rows("aaa", "bbb"))
+    written = terminal.paint(rows("ccc", "ddd"))
+    assert written.count("m") == 3, "red, blue, and the end"
+    assert terminal.lines() == plain(rows("ccc", "ddd"))
 
 
 def test_a_change_of_style_alone_is_painted():

@@ -5,10 +5,13 @@ import json
 import pytest
 from commandline import Cli
 from documents import write_documents
+from endpoint import MODEL, ScriptedEndpoint
 
 from pipeline.eval.sets import user_sets
 from pipeline.queries import read_queries
 from pipeline.run import Run
+
+NO_CONSENT = 11
 
 
 @pytest.fixture
@@ -46,6 +49,36 @@ def test_queries_become_examples_and_an_eval_set_and_make_sdg_anew(cli, tmp_path
     assert len(read_queries(run)) == 3
     assert "nothing to do" not in cli("sdg", run.name, "--queries", log).out
     assert set(run.recipe().sdg.examples) == {"why not", "how so"}
+
+
+def test_queries_that_an_endpoint_is_paid_for_again_need_a_yes(cli, tmp_path):
+    folder = write_documents(tmp_path / "docs")
+    log = tmp_path / "log.txt"
+    log.write_text("why not\nhow so\n")
+    with ScriptedEndpoint() as endpoint:
+        settings = {
+            "sdg.writer": "endpoint",
+            "sdg.base_url": endpoint.base_url,
+            "sdg.model": MODEL,
+            "sdg.rank_with": "bm25",
+        }
+        words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        cli("rehearse", folder, "--to", "sdg", "--yes", *words)
+        run, paid = Run(cli.run_folder("rehearsal-docs")), len(endpoint.chats())
+        recipe = run.recipe_path.read_bytes()
+        for command in ("corpus", "sdg"):
+            refused = cli(command, run.name, "--queries", log, code=NO_CONSENT)
+            assert f"{paid} calls" in refused.out
+            assert "paid for anew" in refused.err
+            assert "It would take: About" in refused.out
+            assert not run.queries_path.exists()
+            assert run.recipe_path.read_bytes() == recipe
+        assert len(endpoint.chats()) == paid
+        cli("sdg", run.name, "--queries", log, "--yes")
+        assert len(endpoint.chats()) > paid
+        assert set(run.recipe().sdg.examples) == {"why not", "how so"}
+        # Nothing is to be paid for what is there already, so nobody is asked.
+        assert "nothing to do" in cli("sdg", run.name, "--queries", log).out
 
 
 def test_a_file_without_queries_changes_nothing(cli, tmp_path):

@@ -191,13 +191,18 @@ def test_orders_of_the_command_are_those_of_the_queue(rows):
 
 
 def test_the_audit_says_how_far_the_reading_is_and_what_it_tells(run, review, rows):
-    assert review("--audit").out.startswith("test 0/8, audit 0/16: continue.\n")
+    assert review("--audit").out.startswith(
+        "read 0 of 8 test questions and 0 of 16 audit samples: go on.\n"
+    )
     names = _ids(rows())[: 8 + 16]
     review(*names[:4], "--skip")
     for name in names[4:-1]:
         review(name, "--accept")
     said = review("--audit").out
-    assert said.startswith("test 8/8, audit 15/16: continue; 15 of 15 good, so at least 80 %")
+    assert said.startswith(
+        "read 8 of 8 test questions and 15 of 16 audit samples: go on; 15 of 15 good, "
+        "so at least 80 %"
+    )
     review(names[-1], "--reject", "--reason", "wrong")
     (audit,) = [row for row in rows("--audit") if row["type"] == "audit"]
     assert (audit["enough"], audit["audit_good"], audit["next_target"]) == (True, 15, None)

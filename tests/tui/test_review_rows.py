@@ -180,9 +180,13 @@ def test_a_row_says_its_state_by_a_word_and_stays_in_its_columns():
 def test_the_line_that_says_when_it_is_enough_comes_first_on_a_narrow_screen():
     progress = ReviewProgress(45, 45, 29, 30, 28, "q-1")
     counts = tally([8.0], {}).counts(7.0)
-    for width in (40, 60, 80):
+    for width, begins in (
+        (40, " read 45/45 test questions, 29/30 audit"),
+        (60, " read 45/45 test questions, 29/30 audited: go on"),
+        (120, " read 45 of 45 test questions and 29 of 30 audit samples: go on"),
+    ):
         (cells,) = enough_rows(progress, counts, width)
-        assert plain(cells).startswith(" test 45/45, audit 29/30: continue")
+        assert plain(cells).startswith(begins)
         assert width_of(cells) <= width
     assert "kept: train 1  dev 0  test 0" in plain(enough_rows(progress, counts, 80)[0])
 

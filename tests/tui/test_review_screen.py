@@ -295,7 +295,7 @@ def test_enter_asks_before_it_is_enough_and_is_no_wall(at_review):
     async def script(pilot, screen):
         await pilot.press("enter")
         await until(pilot, lambda: "Go on to training?" in screen_text(pilot.app))
-        assert "audit 0/30 were read" in screen_text(pilot.app)
+        assert "and 0 of 30 audit samples." in screen_text(pilot.app)
         await pilot.press("y")
         await until(pilot, lambda: pilot.app.screen.STEP == "train")
 

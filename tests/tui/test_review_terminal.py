@@ -84,7 +84,7 @@ def test_deciding_sends_what_changes_and_little_more(run):
             terminal.settle(0.1)
             sent = len(terminal.bytes_since(mark))
             overheads.append(sent - changed_cells(before, terminal.screen()))
-        assert statistics.median(overheads) <= 700
+        assert statistics.median(overheads) <= 550
         assert len(decisions(run)) == 12
 
 

@@ -341,6 +341,36 @@ def test_leaving_asks_about_edits_that_were_not_saved(make_wizard):
     drive(wizard, script)
 
 
+def test_typed_words_outlive_the_window_that_closed_over_them(make_wizard):
+    from textual.widgets import TextArea
+
+    run = make_run(home(), 40)
+
+    def area(wizard):
+        return wizard.screen.query_one("#edit-question", TextArea)
+
+    async def type_and_be_cut_off(pilot):
+        wizard = pilot.app
+        await until(pilot, lambda: step_of(wizard) == "review" and "Q " in screen_text(wizard))
+        await pilot.press("e", "Z", "Z")
+        assert area(wizard).text.endswith("ZZ")
+        wizard.exit(129)  # what a hang-up leads to, before the pause after the last key is over
+
+    async def find_it_again(pilot):
+        wizard = pilot.app
+        await until(pilot, lambda: "An edit was typed and not saved: e at 1" in screen_text(wizard))
+        await pilot.press("e")
+        await until(pilot, lambda: wizard.screen.query(TextArea))
+        assert area(wizard).text.endswith("ZZ")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: run.decisions_path.exists())
+        assert not list((run.path / "review" / "drafts").glob("*.json")), "saved, and no draft"
+
+    drive(make_wizard(), type_and_be_cut_off)
+    assert len(list((run.path / "review" / "drafts").glob("*.json"))) == 1
+    drive(make_wizard(), find_it_again)
+
+
 def test_another_run_gets_no_words_that_were_typed_for_this_one(make_wizard):
     from textual.widgets import TextArea
 

@@ -51,6 +51,24 @@ def around(seconds):
     return Remaining(0.8 * seconds, seconds, 1.2 * seconds)
 
 
+def test_what_some_trainings_tell_besides_is_shown_where_it_is_told():
+    view = trained_view()
+    plainly = dict(numbers(view, None, [], 1e9))
+    assert not {"MFU", "memory", "masked/query"} & set(plainly)
+    told = {"mfu": 0.413, "memory_bytes": 61.25e9, "masked_per_query": 1.27}
+    view.latest |= told | {"loss_contrastive": 0.5, "loss_distil": 0.25}
+    shown = dict(numbers(view, None, [], 1e9))
+    assert {name: shown[name] for name in shown if name not in plainly} == {
+        "MFU": "41%",
+        "memory": "61.2 GB",
+        "masked/query": "1.3",
+        "loss contrastive": "0.500",
+        "loss distil": "0.250",
+    }
+    rows = number_rows(list(shown.items()), 26, 40)
+    assert all(width_of(cells) <= 26 for cells in rows)
+
+
 def test_before_it_says_what_is_kept_and_what_follows_from_it():
     schedule = schedule_for(412, RECIPE.finetune)
     said = text(before_rows(counts(train=412, dev=51, test=49), schedule, RECIPE, 79))

@@ -15,7 +15,7 @@ from pipeline.errors import BadInput, BadRecipe
 from pipeline.eval.sets import copy_eval_set
 from pipeline.journal import Event
 from pipeline.launch import LocalLauncher
-from pipeline.profiles import find_profile
+from pipeline.profiles import profile_of
 from pipeline.report import Report, build_report, write_report
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home, slug
 from pipeline.sdg.consent import leaving
@@ -24,8 +24,9 @@ from tui.commands.consent import agree, corpus_of, estimate_of, say_estimate
 from tui.commands.corpus_report import say_corpus
 from tui.commands.finding import overrides_of, rehearsal_for, run_for
 from tui.commands.further import further_settings
-from tui.commands.machine import require_machine
+from tui.commands.machine import require_machine, say_licence
 from tui.commands.own_queries import OwnQueries
+from tui.commands.preview import preview_command
 from tui.commands.written import say_written
 from tui.follow import run_stage
 from tui.output import Output
@@ -64,6 +65,8 @@ def stage_command(arguments: Namespace, output: Output) -> int:
             output.say(f"eval set {name}: would be copied from {path}")
         else:
             output.say(f"eval set {name}: {copy_eval_set(run, Path(path), name)}")
+    if getattr(arguments, "preview", False):
+        return preview_command(run, arguments, output)
     if arguments.command == "sdg":
         arguments.further = further_settings(run, arguments, output)
     return _walk_or_plan(run, (arguments.command,), arguments, output)
@@ -97,6 +100,7 @@ def _plan(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
     OwnQueries(arguments, output).preview(run)
     overrides = overrides_of(arguments)
     recipe = changed_recipe(run, overrides, "--set", arguments.variant)
+    say_licence(profile_of(recipe), output)
     statuses = status_of_run(run, arguments.variant, cache_home(), _options(arguments), recipe)
     stale_before = False
     for status in statuses:
@@ -127,8 +131,11 @@ def _walk(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
     """
     variant, overrides = arguments.variant, overrides_of(arguments)
     recipe = changed_recipe(run, overrides, "--set", variant)
-    require_machine(find_profile(recipe.profile))
+    profile = profile_of(recipe)
+    require_machine(profile, recipe if "finetune" in span else None)
+    say_licence(profile, output)
     own = OwnQueries(arguments, output)
+    own.agree(run, arguments)
     change_recipe(run, overrides, "--set", variant)
     own.keep(run, variant)
     options = _options(arguments)

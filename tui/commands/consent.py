@@ -58,7 +58,7 @@ def agree(
     output.say(f"It would take: {in_words(what)}")
     output.record("leaving", leaving.fields)
     output.record("estimate", asdict(what))
-    if arguments.yes or (not arguments.json and _asked()):
+    if arguments.yes or (not arguments.json and asked()):
         record_consent(run, leaving, time.time)
         output.say(
             f"Agreed, and written down; it holds for these documents (digest {leaving.digest}) "
@@ -79,7 +79,7 @@ def _say_findings(corpus: Result, output: Output) -> None:
         output.say("No suspected secrets or personal data were found in them.")
 
 
-def _asked() -> bool:
+def asked() -> bool:
     """Whether a person at a terminal says yes; nobody is asked anywhere else."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False

@@ -31,6 +31,12 @@ def overrides_of(arguments: Namespace) -> dict[str, Any]:
     source = overrides.get("corpus.source")
     if isinstance(source, str):
         overrides["corpus.source"] = absolute(source)
+    probe = overrides.get("finetune.probe")
+    if isinstance(probe, str) and probe not in ("", "python"):
+        overrides["finetune.probe"] = absolute(probe)
+    probe = overrides.get("finetune.probe")
+    if isinstance(probe, str) and probe not in ("", "python"):
+        overrides["finetune.probe"] = absolute(probe)
     profile = overrides.get("profile")
     if isinstance(profile, str):
         overrides["profile"] = find_profile(profile).id

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from pipeline.errors import NoConsent
 from pipeline.queries import (
     QueryLog,
     chosen_examples,
@@ -13,9 +15,14 @@ from pipeline.queries import (
     write_queries,
 )
 from pipeline.query_set import make_query_set, set_name
-from pipeline.run import Run, cache_home, change_recipe
+from pipeline.recipe import Recipe
+from pipeline.run import Run, cache_home, change_recipe, changed_recipe
+from pipeline.sdg.estimate import in_words
+from pipeline.sdg.spending import spent
 from pipeline.sdg.writer import OFFLINE
 from pipeline.stage import job_statuses
+from tui.commands.consent import asked, corpus_of, estimate_of
+from tui.commands.finding import overrides_of
 from tui.output import Output
 
 
@@ -40,13 +47,57 @@ class OwnQueries:
         if self._log and self._log.queries != read_queries(run):
             self._output.say("queries: they would be kept in the run, and sdg would run again.")
 
+    def agree(self, run: Run, arguments: Namespace) -> None:
+        """Have a yes to what keeping them makes an endpoint be paid for again.
+
+        Example queries are part of every writing call, so other ones make every reply that was
+        paid one to another question.
+
+        Args:
+            run: the run; nothing of it is changed.
+            arguments: `--yes` agrees, as it does to what leaves; else a person at a terminal is
+                asked.
+
+        Raises:
+            NoConsent: nobody agreed.
+        """
+        if not self._log:
+            return
+        variant = arguments.variant
+        recipe = changed_recipe(run, overrides_of(arguments), "--set", variant)
+        examples = self._examples(run, recipe)
+        calls = sum(row.calls for row in spent(run.calls_path))
+        if recipe.sdg.writer == OFFLINE or not calls or examples == recipe.sdg.examples:
+            return
+        self._output.say(
+            "Before anything is changed: these queries become examples in every writing call. What "
+            f"the {calls:,} calls of {run.name} answered stays on the disk, but the questions are "
+            "written and paid for anew."
+        )
+        if corpus := corpus_of(run, variant):
+            what = estimate_of(corpus, replace(recipe.sdg, examples=examples))
+            self._output.say(f"It would take: {in_words(what)}")
+            self._output.record("estimate", asdict(what))
+        if arguments.yes or (not arguments.json and asked()):
+            return
+        raise NoConsent(
+            "Nobody has agreed yet that the questions are written and paid for anew.",
+            safe="Nothing was changed: the run has its queries, its examples and its questions.",
+            next_step="Run the same command with --yes to agree, or leave out --queries.",
+        )
+
+    def _examples(self, run: Run, recipe: Recipe) -> tuple[str, ...]:
+        """The style examples that the recipe would have with these queries."""
+        assert self._log is not None, "a call with queries"
+        before = read_queries(run)
+        return chosen_examples(recipe.sdg.examples, before, self._log.queries, recipe.seed)
+
     def keep(self, run: Run, variant: str) -> None:
         """Write them into the run, and some of them into the recipe as examples of style."""
         if not self._log:
             return
         recipe = run.recipe(variant)
-        before, queries = read_queries(run), self._log.queries
-        examples = chosen_examples(recipe.sdg.examples, before, queries, recipe.seed)
+        examples = self._examples(run, recipe)
         if examples != recipe.sdg.examples:
             change_recipe(run, {"sdg.examples": list(examples)}, "--queries", variant)
             sent = "" if recipe.sdg.writer == OFFLINE else "; every writing call sends them along"
@@ -55,7 +106,7 @@ class OwnQueries:
                 f"(sdg.examples){sent}."
             )
         # Behind the recipe: what stands in it is known as ours by these.
-        write_queries(run, queries)
+        write_queries(run, self._log.queries)
 
     def measure(self, run: Run, variant: str) -> None:
         """Make those with relevant documents an eval set, once there is a corpus."""

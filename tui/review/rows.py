@@ -12,7 +12,7 @@ from pipeline.review.progress import ReviewProgress
 from pipeline.review.queue import Order
 from pipeline.review.tally import BIN, BINS, Bin, Counts, Histogram
 from tui.glyphs import Glyphs
-from tui.rows import Row, Span, aligned, cut, pad, pad_left, plain, row, width_of
+from tui.rows import Row, Span, Tone, aligned, cut, pad, pad_left, plain, row, width_of
 
 BARS_HEIGHT = 4
 """Lines of the taller histogram, without its axis."""
@@ -109,12 +109,16 @@ def _marked(cells: str, edge: int, glyphs: Glyphs) -> Row:
 
 def enough_rows(progress: ReviewProgress, counts: Counts, width: int) -> list[Row]:
     """The line that says when it is enough, and what each role keeps."""
-    left = row((" " + progress.sentence, "good" if progress.enough else "warn"))
-    kept = "  ".join(f"{role} {counts.by_role[role].kept}" for role in ROLES)
-    for right in (row((f"kept: {kept} ", "muted")), row((f"{kept} ", "muted"))):
+    tone: Tone = "good" if progress.enough else "warn"
+    whole, short = (
+        row((f" {text}", tone)) for text in (progress.sentence, progress.short_sentence)
+    )
+    words = "  ".join(f"{role} {counts.by_role[role].kept}" for role in ROLES)
+    kept, bare = row((f"kept: {words} ", "muted")), row((f"{words} ", "muted"))
+    for left, right in ((whole, kept), (short, kept), (short, bare)):
         if width_of(left) + width_of(right) + 2 <= width:
             return [aligned(left, right, width)]
-    return [row((cut(plain(left), width), left[0].tone))]
+    return [row((cut(plain(short), width), tone))]
 
 
 def place_row(

@@ -287,11 +287,20 @@ class CorpusScreen(ChoosingScreen):
 
     def action_findings(self) -> None:
         """List suspected secrets and personal data."""
+        self.run_worker(self._show_findings(), group="corpus-findings", exclusive=True)
+
+    async def _show_findings(self) -> None:
         from tui.screens.dialogs import TextDialog
 
-        if self._result is None:
+        if (result := self._result) is None:
             return
-        found = read_finding_list(self._result)
+        try:
+            found = await off_loop(lambda _stopped: read_finding_list(result))
+        except (Failure, OSError) as error:
+            self.wizard.fail(as_failure(error))
+            return
+        if not self.is_current:
+            return  # another screen came meanwhile
         text = "\n".join(f"{f.kind}\t{f.excerpt}\t{f.path}:{f.line}" for f in found)
 
         def build(width: int, _height: int) -> list[Row]:

@@ -110,7 +110,7 @@ class DeployScreen(StepScreen):
         if action == "copy":
             return bool(self._watch.service or self._summary) and not self._working()
         if action == "stop":
-            return bool(self.wizard.running(*self.step.stages) or (idle and self._watch.probes))
+            return bool(self._working() or (idle and self._watch.probes))
         return super().check_action(action, parameters)
 
     def refresh_work(self) -> None:
@@ -246,7 +246,7 @@ class DeployScreen(StepScreen):
 
     def action_stop(self) -> None:
         """Stop the work, else the service, after a question."""
-        if self.wizard.running(*self.step.stages):
+        if self._working():
             self.wizard.request("cancel", *self.step.stages)
         elif self._watch.probes and not self._watch.stopping:
             choose_to_stop(self.wizard, self._watch.probes, self._watch.stop)

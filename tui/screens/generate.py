@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
 from pipeline.errors import Failure
 from pipeline.profiles import base_recipe
-from pipeline.recipe import SdgSettings, flatten
-from pipeline.sdg.batches import CALLS_PER_BATCH
+from pipeline.recipe import flatten
 from pipeline.sdg.trial import TRIAL, TRIAL_DOCUMENTS
 from pipeline.sdg.writer import OFFLINE
 from tui.generate_rows import (
@@ -22,17 +20,17 @@ from tui.generate_rows import (
     detail_rows,
     estimate_rows,
     leaving_rows,
+    no_documents,
     said,
     setting_row,
-    shown_settings,
     state_rows,
 )
-from tui.generating import Setup, Summary, key_state, needs_key, read_latest, read_setup, setup_mark
+from tui.generating import Setup, Summary, needs_key, read_latest, setup_mark
 from tui.rows import Row, plain, row
 from tui.screens.endpoint import ask_consent, ask_key, choose_endpoint, edit_setting
-from tui.screens.step import StepScreen
+from tui.screens.further import ask_further, ask_parked
+from tui.screens.generate_base import SDG, GenerateBase
 from tui.settings import stale_sentence
-from tui.steps import StepName
 from tui.trial_rows import try_rows
 from tui.watch import Job
 from tui.widgets.pane import ListPane, Pane
@@ -48,21 +46,12 @@ from tui.writing_rows import (
     warnings_of,
 )
 
-SDG = "sdg"
 _WARNINGS_SHOWN = 2
 _COPIED_WIDTH = 120
 
 
-class GenerateScreen(StepScreen):
+class GenerateScreen(GenerateBase):
     """The third step."""
-
-    STEP: ClassVar[StepName] = "generate"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._setup: Setup | None = None
-        self._mark: tuple[object, ...] = ()
-        self._view = ""  # settings, try, compare or report; empty: what fits the state
 
     def compose_work(self) -> Iterable[Widget]:
         """What leaves, and below it settings, a try, or how the writing goes."""
@@ -95,6 +84,7 @@ class GenerateScreen(StepScreen):
             "view": setup.now is not None or setup.summary is not None or job is not None,
             "losses": bool(setup.summary and (setup.summary.empty or setup.summary.losses)),
             "retry": bool(asks and free and setup.summary and setup.summary.parked),
+            "more": bool(free and setup.summary and not setup.imported),
             "pause": job is not None,
             "stop": job is not None,
         }
@@ -120,64 +110,14 @@ class GenerateScreen(StepScreen):
             self.set_focus(settings if view == "settings" else text)
         super().refresh_work()
 
-    def _read(self) -> None:
-        snapshot, mark = self.snapshot, self._mark
-        if snapshot is None:
-            return
-
-        def read() -> None:
-            setup = read_setup(snapshot)
-            self.app.call_from_thread(self._take, mark, setup)
-
-        self.run_worker(read, thread=True, group="setup", exclusive=True, exit_on_error=False)
-
-    def _take(self, mark: tuple[object, ...], setup: Setup) -> None:
-        if mark == self._mark:
-            self._setup = setup
-            self.refresh_all()
-
-    # Where it stands
-
-    def jobs_shown(self) -> Sequence[str]:
-        """The writing's log, or the try's: the later one."""
-        return (SDG, TRIAL)
-
-    def _state(self) -> str:
-        return self.snapshot.state(SDG) if self.snapshot else "waiting"
-
-    def _job(self, *stages: str) -> Job | None:
-        """The worker of one of these stages, or of any of this step, until it said its last."""
-        job = self.wizard.running(*(stages or (SDG, TRIAL)))
-        return job if job and job.ending is None else None
-
-    def _starting(self) -> bool:
-        return self.wizard.starting(SDG, TRIAL)
-
-    def _sdg(self) -> SdgSettings:
-        return self.snapshot.recipe.sdg if self.snapshot else SdgSettings()
-
-    def _settings(self) -> Sequence[Setting]:
-        imported = bool(self._setup and self._setup.imported)
-        return shown_settings(self._sdg(), imported) if self.snapshot else ()
-
-    def _shown(self) -> str:
-        """The view: the one that was asked for, where there is something to see in it."""
-        setup = self._setup or Setup()
-        views = {"settings"}
-        if self._job(SDG) or setup.summary or self.wizard.starting(SDG):
-            views.add("report")
-        if setup.now:
-            views |= {"try", "compare"} if setup.before else {"try"}
-        if self._view in views:
-            return self._view
-        return "report" if "report" in views else "settings"
-
     # Keys
 
     def go_on(self) -> None:
         """Write the questions, or go on to the review."""
         if self._job(TRIAL) or self._starting():
-            self.wizard.say("Something is running already: it ends first, or x stops it.", "warn")
+            stop = self.wizard.key_of("generate.stop")
+            text = f"Something is running already: it ends first, or {stop} stops it."
+            self.wizard.say(text, "warn")
         elif self._job(SDG) or self._state() == "done":
             self.wizard.open_step("review")
         else:
@@ -198,7 +138,7 @@ class GenerateScreen(StepScreen):
             self.wizard.say("What would leave is still being read: one moment.", "warn")
             return
         if setup is None or not setup.corpus:
-            self.wizard.say("There are no documents yet: < goes back to choose some.", "warn")
+            self.wizard.say(no_documents(), "warn")
             return
         try:
             keyless = not setup.imported and needs_key(self._sdg()) and self._key() == "not set"
@@ -234,10 +174,6 @@ class GenerateScreen(StepScreen):
         self.refresh_all()
         return asked and self._key() != "not set"
 
-    def _key(self) -> str:
-        settings = self._sdg()
-        return key_state(settings, os.environ, settings.key_variable in self.wizard.secrets)
-
     def action_edit(self) -> None:
         """Change the setting under the cursor; from elsewhere, first show the settings."""
         index = self.query_one("#generate-settings", ListPane).cursor
@@ -267,22 +203,14 @@ class GenerateScreen(StepScreen):
 
     def action_retry(self) -> None:
         """Ask again for what was parked."""
-        self.run_worker(self._retry(), group="begin", exclusive=True)
+        self.run_worker(self._further(ask_parked), group="begin", exclusive=True)
 
-    async def _retry(self) -> None:
-        from tui.screens.dialogs import Question
+    def action_more(self) -> None:
+        """Ask about documents that came out empty, or until so many pass."""
+        self.run_worker(self._further(ask_further), group="begin", exclusive=True)
 
-        parked = self._setup.summary.parked if self._setup and self._setup.summary else 0
-        attempts = self._sdg().attempts + 1
-        lines = (
-            f"At most {CALLS_PER_BATCH * parked:,} calls: one to write and one to judge for each "
-            "reply. Everything else that was answered is kept and not paid again.",
-            f"sdg.attempts becomes {attempts}.",
-        )
-        title = f"Ask again for {parked:,} parked question{'s' * (parked != 1)}?"
-        if await self.wizard.push_screen_wait(Question(title, lines)) and (
-            self.wizard.change_settings({"sdg.attempts": attempts})
-        ):
+    async def _further(self, ask: Callable[[GenerateScreen], Awaitable[bool]]) -> None:
+        if await ask(self):
             await self._begin(SDG)
 
     def action_view(self) -> None:
@@ -338,7 +266,8 @@ class GenerateScreen(StepScreen):
     def _state_rows(self, width: int, _height: int) -> list[Row]:
         snapshot, setup = self.snapshot, self._setup
         if snapshot is None:
-            return said("There is no run yet: < goes back to choose documents.", width)
+            back = self.wizard.key_of("everywhere.previous_step")
+            return said(f"There is no run yet: {back} goes back to choose documents.", width)
         if setup is None:
             return said("reading ...", width, "muted")
         settings, view = snapshot.recipe.sdg, self._shown()
@@ -399,7 +328,8 @@ class GenerateScreen(StepScreen):
         rows += warning_rows(warnings_of(job.events)[-_WARNINGS_SHOWN:], self.glyphs, width)
         if job.paused:
             rows.append(row((f" Paused: {self.wizard.key_of('generate.pause')} goes on.", "warn")))
-        rows.append(row((" Review is open already: > goes there.", "accent")))
+        on = self.wizard.key_of("everywhere.next_step")
+        rows.append(row((f" Review is open already: {on} goes there.", "accent")))
         latest = read_latest(job.folder, room - len(rows) - 3)
         return rows + latest_rows(latest, threshold, self.glyphs, width)
 

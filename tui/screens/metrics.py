@@ -141,7 +141,8 @@ class MetricsScreen(StepScreen):
         elif self._may_measure():
             self.wizard.start(["eval"])
         else:
-            self.wizard.say("Train a model first: < goes back to it.", "warn")
+            back = self.wizard.key_of("everywhere.previous_step")
+            self.wizard.say(f"Train a model first: {back} goes back to it.", "warn")
 
     def action_next_set(self) -> None:
         """The next eval set."""

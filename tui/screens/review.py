@@ -69,7 +69,8 @@ class ReviewScreen(ReviewLists, ReviewEditing):
             return False
         place = self.samples.cursor
         if go_on and place + 1 == self.samples.count:
-            self.wizard.say("That was the last one listed: n finds undecided ones.")
+            key = self.wizard.key_of("review.next_undecided")
+            self.wizard.say(f"That was the last one listed: {key} finds undecided ones.")
         self.go(place + 1 if go_on else place)
         return True
 
@@ -168,7 +169,8 @@ class ReviewScreen(ReviewLists, ReviewEditing):
         desk = self.desk
         if desk is None:
             reading = "The questions are being read: one moment."
-            none = "There are no samples yet: < goes back to Generate."
+            back = self.wizard.key_of("everywhere.previous_step")
+            none = f"There are no samples yet: {back} goes back to Generate."
             self.wizard.say(reading if self._loading else none, "warn")
             return
         if self.editing or not self.settle():
@@ -177,7 +179,10 @@ class ReviewScreen(ReviewLists, ReviewEditing):
         if progress.enough:
             self.wizard.open_step("train")
             return
-        lines = [progress.sentence.partition(":")[0] + " were read.", progress.precision_sentence]
+        lines = [
+            progress.sentence.partition(":")[0].capitalize() + ".",
+            progress.precision_sentence,
+        ]
         kept = f"{desk.counts().kept} samples are kept. More can be read at any time."
 
         def answered(yes: bool | None) -> None:

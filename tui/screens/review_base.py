@@ -258,7 +258,8 @@ class ReviewBase(StepScreen):
     def _waiting_rows(self, width: int) -> list[Row]:
         if self._loading:
             return [(), row((f" Reading samples ... {self._read_so_far or ''}", "muted"))]
-        text = self._complaint or "No samples yet: Generate writes them; < goes back to it."
+        back = self.wizard.key_of("everywhere.previous_step")
+        text = self._complaint or f"No samples yet: Generate writes them; {back} goes back to it."
         return [(), *(row((f" {line}", "muted")) for line in wrap(text, width - 2))]
 
     # Writing down

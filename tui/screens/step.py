@@ -130,8 +130,8 @@ class StepScreen(Screen[None]):
             self.query_one(f"#{name}", Pane).update()
 
     def refresh_all(self) -> None:
-        """Build everything again."""
-        if self.stands:
+        """Build everything again; what comes while the window closes has no place any more."""
+        if self.stands and self.is_attached:
             self.refresh_frame()
             self.refresh_work()
 

@@ -156,7 +156,7 @@ class TrainScreen(TrainBase):
         """Only what can be done now."""
         phase = self._phase()
         if action in ("pause", "stop"):
-            return phase in ("mining", "training")
+            return phase in ("starting", "mining", "training")
         if action == "finish":
             return phase == "training" and self._training.step > 0
         if action == "edit":
@@ -182,7 +182,8 @@ class TrainScreen(TrainBase):
     def _why_not(self, phase: Phase) -> str:
         """Why enter does nothing."""
         if phase == "before" and self._counts:
-            return "No training question is kept: < goes back to the review, to keep some."
+            back = self.wizard.key_of("everywhere.previous_step")
+            return f"No training question is kept: {back} goes back to the review, to keep some."
         if phase in ("before", "unknown"):
             failure = self.snapshot.failure if self.snapshot else None
             return failure.happened if failure else "The run is being read: one moment."
@@ -208,8 +209,7 @@ class TrainScreen(TrainBase):
     def action_pause(self) -> None:
         """Pause, or go on."""
         job = self.wizard.running("prep", "finetune")
-        if job:
-            self.wizard.request("resume" if job.paused else "pause", job.stage)
+        self.wizard.request("resume" if job and job.paused else "pause", "prep", "finetune")
 
     def action_stop(self) -> None:
         """Write a checkpoint and end; enter goes on from there."""

@@ -39,6 +39,19 @@ class EditForm(Vertical):
             self.words = words
             self.save = save
 
+    class Typed(Message):
+        """Something was typed.
+
+        Attributes:
+            sample: id of the sample.
+            words: what stands in the fields.
+        """
+
+        def __init__(self, sample: str, words: Edited) -> None:
+            super().__init__()
+            self.sample = sample
+            self.words = words
+
     def __init__(self, sample: str, words: Edited) -> None:
         super().__init__(id="edit-form")
         self.sample = sample
@@ -72,6 +85,12 @@ class EditForm(Vertical):
     def changed(self) -> bool:
         """Whether the fields hold something else than at first."""
         return self.words != self._first
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """Tell what stands in the fields; being filled at first is no typing."""
+        event.stop()
+        if self.changed:
+            self.post_message(self.Typed(self.sample, self.words))
 
     def refuse(self, fault: str) -> None:
         """Say what is wrong; the form stays."""

@@ -13,7 +13,7 @@ _GOOD = Decision("accept")
 def test_before_the_last_of_the_audit_one_goes_on():
     said = dict.fromkeys([*_TEST, *_AUDIT[:29]], _GOOD)
     progress = review_progress(_TEST, _AUDIT, said, set())
-    assert progress.sentence == "test 45/45, audit 29/30: continue"
+    assert progress.sentence == ("read 45 of 45 test questions and 29 of 30 audit samples: go on")
     assert progress.next_target == "q-a29"
 
 
@@ -21,7 +21,8 @@ def test_thirty_good_of_thirty_are_enough_and_tell_how_much():
     progress = review_progress(_TEST, _AUDIT, dict.fromkeys([*_TEST, *_AUDIT], _GOOD), set())
     assert progress.enough
     assert progress.sentence == (
-        "test 45/45, audit 30/30: enough; 30 of 30 good, so at least 89 % of the kept ones are"
+        "read 45 of 45 test questions and 30 of 30 audit samples: enough; 30 of 30 good, so at "
+        "least 89 % of the kept ones are"
     )
 
 
@@ -76,7 +77,9 @@ def test_while_samples_arrive_it_is_enough_for_now_only():
 
 
 def test_nothing_to_read_is_enough():
-    assert review_progress((), (), {}, set()).sentence == "test 0/0, audit 0/0: enough"
+    assert review_progress((), (), {}, set()).short_sentence == (
+        "read 0/0 test questions, 0/0 audited: enough"
+    )
 
 
 @pytest.mark.parametrize(

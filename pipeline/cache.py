@@ -3,19 +3,25 @@
 A space is one rule (weights, prefix, token limit, dimension, pooling, kind of device); it is a
 folder, and in it lie segments: files of keys and vectors, each named by the hash of its bytes.
 A segment that is torn or damaged doesn't match its name and counts as not there. Writers never
-touch each other's segments, so any number of processes may share a cache.
+touch each other's segments, so any number of processes may share a cache. An index tells where a
+key lies (`pipeline.cache_index`), and vectors are read from there alone: a million cost as many
+reads as are asked for, and no more memory than they take.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cache_index import open_segment, read_index
 from pipeline.encoder import Encoder, Kind
 from pipeline.files import digest_bytes, digest_value, replacing
 
@@ -24,6 +30,10 @@ FORMAT = 1
 
 SEGMENT_TEXTS = 512
 """Vectors a segment: what a kill costs at most, half a minute of a CPU's work."""
+
+RESIDENT_BYTES = 4 * 2**30
+"""More vectors than these are held in a memory-mapped file: a million of 2,048 numbers are 8.4 GB,
+and a host of 24 GB has the model, the texts and the scores to hold, too. Ours."""
 
 Vector = NDArray[np.float32]
 
@@ -59,18 +69,37 @@ class EmbeddingCache:
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, Vector]:
         """The vectors that are there, (dimension,) float32 each, by key."""
-        wanted = set(keys)
-        found: dict[bytes, Vector] = {}
-        for path in sorted(self._folder.glob("*.npy")):
-            if len(found) == len(wanted):
-                break
-            rows = self._read(path)
-            if rows is None:
+        wanted = list(dict.fromkeys(keys))
+        vectors = np.zeros((len(wanted), self._row["vector"].shape[0]), dtype=np.float32)
+        return {wanted[place]: vectors[place] for place in self.fill(wanted, vectors).tolist()}
+
+    def fill(self, keys: Sequence[bytes], vectors: Vector) -> NDArray[np.int64]:
+        """Put the vectors that are there into their rows; returns the numbers of those rows.
+
+        Args:
+            keys: (n) any, repeated ones too.
+            vectors: (n, dimension); other rows stay as they are.
+        """
+        if not keys:
+            return np.zeros(0, dtype=np.int64)
+        index = read_index(self._folder, self._row)
+        names = list(index.segments)
+        places, entries = index.find(keys)
+        filled = [np.zeros(0, dtype=np.int64)]
+        order = np.argsort(entries["segment"], kind="stable")
+        ends = np.flatnonzero(np.diff(entries["segment"][order])) + 1
+        for part in np.split(order, ends) if len(order) else ():
+            try:
+                rows = open_segment(self._folder / f"{names[entries['segment'][part[0]]]}.npy")
+            except FileNotFoundError:  # the cache was emptied meanwhile
                 continue
-            for key, vector in zip(rows["key"], rows["vector"], strict=True):
-                if (name := key.tobytes()) in wanted:
-                    found[name] = vector.copy()
-        return found
+            vectors[places[part]] = rows["vector"][entries["row"][part]]
+            filled.append(places[part])
+        return np.sort(np.concatenate(filled))
+
+    def settle(self) -> None:
+        """Bring the index up to date, so that the next reader has nothing to check."""
+        read_index(self._folder, self._row)
 
     def add(self, vectors: Mapping[bytes, Vector]) -> None:
         """Write a segment.
@@ -87,16 +116,6 @@ class EmbeddingCache:
         content = buffer.getvalue()
         with replacing(self._folder / f"{digest_bytes(content)}.npy") as temporary:
             temporary.write_bytes(content)
-
-    def _read(self, path: Path) -> NDArray[np.void] | None:
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:  # the cache was emptied meanwhile
-            return None
-        if digest_bytes(content) != path.stem:
-            return None
-        rows: NDArray[np.void] = np.load(io.BytesIO(content), allow_pickle=False)
-        return rows if rows.dtype == self._row else None
 
 
 def encode_cached(
@@ -124,22 +143,69 @@ def encode_cached(
         OSError: the disk is full.
     """
     space = space_of(encoder, kind, weights_digest)
-    cache = EmbeddingCache(cache_folder / "embeddings" / space, encoder.dimension)
+    folder = cache_folder / "embeddings" / space
+    cache = EmbeddingCache(folder, encoder.dimension)
     keys = [text_key(text) for text in texts]
-    found = cache.find(keys)
-    misses = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
-    pending = list(misses)
-    for start in range(0, len(pending), SEGMENT_TEXTS):
-        segment = pending[start : start + SEGMENT_TEXTS]
-        fresh = encoder.encode(
-            [misses[key] for key in segment], kind, _shifted(on_batch, start, len(pending))
-        )
-        new = dict(zip(segment, fresh, strict=True))
-        cache.add(new)
-        found |= new
-    if not texts:
-        return np.zeros((0, encoder.dimension), dtype=np.float32)
-    return np.stack([found[key] for key in keys])
+    vectors = _room(len(texts), encoder.dimension, cache_folder)
+
+    def encode(places: Sequence[int], done: int, total: int) -> Vector:
+        report = _shifted(on_batch, done, total)
+        return encoder.encode([texts[place] for place in places], kind, report)
+
+    fill_missing(cache, keys, vectors, encode)
+    return vectors
+
+
+def fill_missing(
+    cache: EmbeddingCache,
+    keys: Sequence[bytes],
+    vectors: Vector,
+    compute: Callable[[Sequence[int], int, int], Vector],
+    weight: Callable[[int], int] | None = None,
+) -> None:
+    """Put the vectors of all keys into their rows; those that aren't there are computed and added.
+
+    Args:
+        cache: where they may be, and where new ones go, segment by segment.
+        keys: (n) any, repeated ones are computed once.
+        vectors: (n, dimension), overwritten.
+        compute: the vectors of the rows given, having done so many of so many rows before.
+        weight: of a row; the heaviest are computed first, without it in the order given.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    missing = np.ones(len(keys), dtype=bool)
+    missing[cache.fill(keys, vectors)] = False
+    places: dict[bytes, list[int]] = {}
+    for place in np.flatnonzero(missing).tolist():
+        places.setdefault(keys[place], []).append(place)
+    groups = list(places.values())
+    if weight is not None:
+        groups.sort(key=lambda group: -weight(group[0]))
+    for start in range(0, len(groups), SEGMENT_TEXTS):
+        some = groups[start : start + SEGMENT_TEXTS]
+        fresh = compute([group[0] for group in some], start, len(groups))
+        cache.add({keys[group[0]]: vector for group, vector in zip(some, fresh, strict=True)})
+        for group, vector in zip(some, fresh, strict=True):
+            vectors[group] = vector
+    if groups:
+        cache.settle()
+
+
+def _room(count: int, dimension: int, folder: Path) -> Vector:
+    """Zeros, (count, dimension): in memory, or where that would take too much in a file without a
+    name, which is gone with the process and which the system may keep in memory or not."""
+    size = 4 * count * dimension
+    if size <= RESIDENT_BYTES:
+        return np.zeros((count, dimension), dtype=np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        stream.truncate(size)
+        if sys.platform == "linux":
+            # A full disk is an error here, and a crash if it were noticed later.
+            os.posix_fallocate(stream.fileno(), 0, size)
+        return np.memmap(stream, dtype=np.float32, mode="r+", shape=(count, dimension))
 
 
 def _shifted(

@@ -12,7 +12,7 @@ from pipeline.errors import Failure
 from pipeline.files import folder_size
 from pipeline.locks import Lock, is_held
 from pipeline.run import Run, cache_home
-from pipeline.stage import JOB_NAMES, folder_of, status_of_run, trial_status
+from pipeline.stage import JOB_NAMES, folder_of, preview_status, status_of_run, trial_status
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def _wanted_folders(run: Run, variants: Iterable[str]) -> Iterable[Path]:
             statuses = (
                 *status_of_run(run, variant, cache_home()),
                 trial_status(run, variant, cache_home()),
+                preview_status(run, variant, cache_home()),
             )
         except Failure:
             # The recipe or the source can't be read now: leave every unfinished attempt.

@@ -58,7 +58,21 @@ def weights_digest(profile: Profile, cache: Path) -> str:
     Raises:
         MissingPart: the weights are not on this machine.
     """
-    folder = weights_folder(profile)
+    return folder_digest(weights_folder(profile), cache)
+
+
+def folder_digest(folder: Path, cache: Path) -> str:
+    """Hash of the weights, configuration and tokenizer in a folder; see `weights_digest`.
+
+    Raises:
+        MissingPart: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise MissingPart(
+            f"There is no folder {folder}.",
+            safe="The run is as it was.",
+            next_step="Give the folder that holds the model's files.",
+        )
     memory_path = cache / "weights.json"
     memory: dict[str, str] = read_json(memory_path) if memory_path.is_file() else {}
     known = len(memory)

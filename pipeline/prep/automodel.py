@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.files import replacing, write_json
-from pipeline.prep.mining import Mined
+from pipeline.mining.mine import Mined
 from pipeline.prep.records import TrainingExample
 
 CORPUS_ID = "embedsmith"

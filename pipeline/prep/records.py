@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.beir import EvalSet, read_beir
-from pipeline.corpus.records import Role
+from pipeline.corpus.records import Passage, Role, read_documents
 from pipeline.files import read_jsonl, write_jsonl
 
 TRAINING = "training.jsonl"
@@ -59,3 +59,20 @@ def read_held_out(folder: Path, role: Role) -> EvalSet | None:
     """The dev or test questions of a prep result, or None when there are none."""
     beir = folder / BEIR_FOLDERS[role]
     return read_beir(beir, role) if beir.is_dir() else None
+
+
+def passage_sources(corpus: Path, passages: Mapping[str, Passage], exclude: str) -> dict[str, str]:
+    """What each passage comes from, by id, where that keeps it from being a negative.
+
+    Args:
+        corpus: the corpus result's folder.
+        passages: by id.
+        exclude: `prep.exclude`.
+    """
+    if exclude == "text":
+        return {}
+    if exclude == "document":
+        return {key: passage.document for key, passage in passages.items()}
+    groups = {each.id: each.group for each in read_documents(corpus)}
+    # A corpus of ready passages may know no document.
+    return {key: groups.get(p.document, p.document) for key, p in passages.items()}

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.beir import EvalSet, write_beir
-from pipeline.cache import encode_cached
 from pipeline.context import Context, Outcome
 from pipeline.corpus.records import Passage, Role, read_passages
-from pipeline.encoder import Kind, load_encoder
 from pipeline.errors import BadInput
-from pipeline.memory import memory_failures
+from pipeline.mining.mine import Mined, Miner
+from pipeline.mining.rules import main_reason
 from pipeline.prep.automodel import AUTOMODEL_FILES, write_automodel
-from pipeline.prep.mining import Mined, Pool, Wanted, mine
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
-from pipeline.prep.search import Vectors
-from pipeline.profiles import weights_folder
+from pipeline.prep.teacher import find_teacher, material_of, reporter, reranker_of
+from pipeline.recipe import PrepSettings
 from pipeline.review.kept import load_kept
 from pipeline.sdg.records import Sample
-from pipeline.texts import normalised
-from pipeline.weights import weights_digest
+from pipeline.weights import folder_digest, weights_digest
 
 FEW_TRAINING_ROWS = 100
 FEW_EVAL_QUERIES = 50
@@ -51,12 +49,10 @@ def execute(context: Context) -> Outcome:
 
     Raises:
         BadInput: no training sample is kept, or none of a sample's passages exists.
-        MissingPart: the base weights or faiss are not on this machine.
+        MissingPart: the weights of the base model or the teacher are not on this machine.
         StageFailure: memory is full; then it has a remedy.
     """
-    passages = {p.id: p for p in read_passages(context.inputs["corpus"].folder)}
-    threshold = context.recipe.sdg.threshold
-    kept = check_kept(load_kept(context.run, context.inputs["sdg"].folder, threshold), passages)
+    passages, kept = read_kept(context)
     held_out = _write_held_out(context, kept.samples, passages)
     examples, mined = _mine_training(context, kept.samples["train"], passages)
     write_training(context.folder, examples)
@@ -73,6 +69,18 @@ def execute(context: Context) -> Outcome:
     for warning in summary["warnings"]:
         context.events.log(warning, level="warning")
     return Outcome(outputs=(TRAINING, *AUTOMODEL_FILES, *held_out), summary=summary)
+
+
+def read_kept(context: Context) -> tuple[dict[str, Passage], Kept]:
+    """The corpus's passages by id, and the kept samples checked against them.
+
+    Raises:
+        BadInput: no training sample is kept, or none of a sample's passages exists.
+    """
+    passages = {p.id: p for p in read_passages(context.inputs["corpus"].folder)}
+    threshold = context.recipe.sdg.threshold
+    samples = load_kept(context.run, context.inputs["sdg"].folder, threshold)
+    return passages, check_kept(samples, passages)
 
 
 def check_kept(samples: Iterable[Sample], passages: Mapping[str, Passage]) -> Kept:
@@ -113,10 +121,26 @@ def summarise(
         "passages": passages,
         "negatives_per_query": round(len(negatives) / len(examples), 3),
         "short_of_negatives": short,
+        "short_by_reason": _short_by_reason(mined),
+        "set_aside": _set_aside(mined),
         "positive_scores": _quantiles([score for one in mined for score in one.positive_scores]),
         "negative_scores": _quantiles(negatives),
         "warnings": _warnings(len(examples), dev, test, short, kept.missing),
     }
+
+
+def _short_by_reason(mined: Sequence[Mined]) -> dict[str, int]:
+    """Questions with fewer negatives than asked for, by what cost them most."""
+    reasons = Counter(main_reason(one.set_aside) for one in mined if one.shortfall)
+    return dict(sorted(reasons.items()))
+
+
+def _set_aside(mined: Sequence[Mined]) -> dict[str, int]:
+    """Candidates passed over, by reason."""
+    aside: Counter[str] = Counter()
+    for one in mined:
+        aside.update(one.set_aside)
+    return dict(sorted(aside.items()))
 
 
 def _warnings(examples: int, dev: int, test: int, short: int, missing: int) -> list[str]:
@@ -139,59 +163,16 @@ def _warnings(examples: int, dev: int, test: int, short: int, missing: int) -> l
 def _mine_training(
     context: Context, samples: Sequence[Sample], passages: Mapping[str, Passage]
 ) -> tuple[list[TrainingExample], list[Mined]]:
-    """Encode training questions and passages with the base model, then mine."""
-    pool_ids = sorted(key for key, passage in passages.items() if passage.role == "train")
-    needed = sorted({*pool_ids, *(key for sample in samples for key in sample.passages)})
-    encode = _base_encoder(context)
-    vectors = encode([passages[key].text for key in needed], "passage")
-    row_of = {key: row for row, key in enumerate(needed)}
-    questions = encode([sample.question for sample in samples], "query")
-    answers = _answers(samples)
-    wanted = [
-        Wanted(
-            vector=vector,
-            positives=vectors[[row_of[key] for key in sample.passages]],
-            positive_texts=tuple(passages[k].text for k in answers[normalised(sample.question)]),
-        )
-        for sample, vector in zip(samples, questions, strict=True)
-    ]
-    pool = Pool(
-        ids=tuple(pool_ids),
-        texts=tuple(passages[key].text for key in pool_ids),
-        vectors=vectors[[row_of[key] for key in pool_ids]],
+    """Encode training questions and passages with the teacher, then mine."""
+    teacher = find_teacher(context)
+    material = material_of(context, teacher, samples, passages)
+    mined = Miner(material.pool, context.device).mine(
+        material.wanted,
+        context.recipe.prep,
+        reporter(context, "queries mined"),
+        reranker_of(context),
     )
-    mined = mine(wanted, pool, context.recipe.prep, _reporter(context, "queries mined"))
     return [_example(sample, one) for sample, one in zip(samples, mined, strict=True)], mined
-
-
-def _base_encoder(context: Context) -> Callable[[Sequence[str], Kind], Vectors]:
-    """The base model behind the cache."""
-    profile = context.profile
-    encoder = load_encoder(weights_folder(profile), profile, context.recipe.encoder, context.device)
-    digest = weights_digest(profile, context.cache)
-
-    def encode(texts: Sequence[str], kind: Kind) -> Vectors:
-        report = _reporter(context, f"{'queries' if kind == 'query' else 'passages'} encoded")
-        with memory_failures(context.recipe, context.device, "encoder.batch_size"):
-            return encode_cached(encoder, texts, kind, digest, context.cache, report)
-
-    return encode
-
-
-def _reporter(context: Context, what: str) -> Callable[[int, int], None]:
-    def report(done: int, total: int) -> None:
-        context.events.progress(done, total, what)
-        context.control.poll()
-
-    return report
-
-
-def _answers(samples: Sequence[Sample]) -> Mapping[str, set[str]]:
-    """Passage ids by normalised question: one asked twice has the answers of both."""
-    answers: defaultdict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        answers[normalised(sample.question)].update(sample.passages)
-    return answers
 
 
 def _example(sample: Sample, mined: Mined) -> TrainingExample:
@@ -254,17 +235,33 @@ def _training_passages(
 
 
 def _arguments(context: Context) -> dict[str, Any]:
-    prep, profile, encoder = context.recipe.prep, context.profile, context.recipe.encoder
-    return {
-        "model_digest": weights_digest(profile, context.cache),
+    prep, encoder = context.recipe.prep, context.recipe.encoder
+    teacher = find_teacher(context)
+    arguments = {
+        "model_digest": weights_digest(teacher, context.cache),
         "hard_negatives_to_mine": prep.hard_negatives,
         "hard_neg_margin": prep.positive_percentage,
         "hard_neg_margin_type": "perc",
-        "query_prefix": profile.query_prefix,
-        "passage_prefix": profile.passage_prefix,
-        "query_max_length": min(encoder.query_tokens, profile.tokens_max),
-        "passage_max_length": min(encoder.passage_tokens, profile.tokens_max),
+        "query_prefix": teacher.query_prefix,
+        "passage_prefix": teacher.passage_prefix,
+        "query_max_length": min(encoder.query_tokens, teacher.tokens_max),
+        "passage_max_length": min(encoder.passage_tokens, teacher.tokens_max),
     }
+    # The published names know a percentage and a margin; what else was set stands beside them.
+    if prep.rule == "margin":
+        arguments |= {"hard_neg_margin": prep.positive_margin, "hard_neg_margin_type": "abs"}
+    elif prep.rule != "percentage":
+        arguments |= {"hard_neg_margin": None, "hard_neg_margin_type": None}
+    usual = PrepSettings()
+    others = {
+        entry.name: getattr(prep, entry.name)
+        for entry in fields(prep)
+        if getattr(prep, entry.name) != getattr(usual, entry.name)
+    }
+    if reranker := others.pop("reranker", ""):
+        arguments["reranker_digest"] = folder_digest(Path(reranker).expanduser(), context.cache)
+    published = ("hard_negatives", "positive_percentage", "search_depth", "teacher")
+    return arguments | {name: value for name, value in others.items() if name not in published}
 
 
 def _quantiles(scores: Sequence[float]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pipeline.cache
+import pipeline.cache_index
 from pipeline.cache import EmbeddingCache, encode_cached, text_key
 from pipeline.encoder import Encoder, load_encoder
 from pipeline.errors import Cancelled
@@ -151,3 +152,68 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path):
 
 def test_a_text_with_a_lone_surrogate_has_a_key():
     assert len(text_key("\ud800")) == 32
+
+
+def test_a_warm_cache_reads_no_segment_whole(ask, tmp_path, monkeypatch):
+    ask(TEXTS)
+    monkeypatch.setattr(pipeline.cache_index, "digest_file", lambda path: pytest.fail("was read"))
+    assert ask(TEXTS)[1] == 0
+    assert ask([*TEXTS[5:9], *TEXTS[:2]])[1] == 0
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "gone", "foreign"])
+def test_a_damaged_index_is_made_again(ask, encoder, tmp_path, damage):
+    ask(TEXTS)
+    (index,) = tmp_path.rglob("index")
+    content = bytearray(index.read_bytes())
+    content[-5] ^= 1
+    if damage == "gone":
+        index.unlink()
+    else:
+        index.write_bytes(
+            {"torn": content[:-99], "flipped": content, "empty": b"", "foreign": b"[1]\n"}[damage]
+        )
+    vectors, misses = ask(TEXTS)
+    assert misses == 0
+    assert np.array_equal(vectors, encoder.encode(TEXTS, "passage"))
+
+
+def test_segments_that_come_and_go_are_noticed(tmp_path):
+    rows = np.arange(24, dtype=np.float32).reshape(3, 8)
+    keys = [text_key(str(number)) for number in range(3)]
+    cache = EmbeddingCache(tmp_path, 8)
+    cache.add({keys[0]: rows[0], keys[1]: rows[1]})
+    (first,) = segments(tmp_path)
+    assert set(cache.find(keys)) == {*keys[:2]}
+    cache.add({keys[1]: rows[1], keys[2]: rows[2]})
+    assert set(cache.find(keys)) == {*keys}
+    first.unlink()
+    found = cache.find(keys)
+    assert set(found) == {*keys[1:]}
+    assert np.array_equal(found[keys[1]], rows[1])
+
+
+def test_repeated_keys_fill_all_their_rows(tmp_path):
+    cache = EmbeddingCache(tmp_path, 2)
+    cache.add({text_key("a"): np.array([1, 2], np.float32)})
+    vectors = np.zeros((4, 2), dtype=np.float32)
+    keys = [text_key(text) for text in ("a", "b", "a", "c")]
+    assert cache.fill(keys, vectors).tolist() == [0, 2]
+    assert vectors.tolist() == [[1, 2], [0, 0], [1, 2], [0, 0]]
+
+
+def test_more_vectors_than_memory_should_hold_lie_in_a_file_that_goes_with_the_process(
+    ask, encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pipeline.cache, "RESIDENT_BYTES", 0)
+    for _ in range(2):
+        vectors, _ = ask(TEXTS)
+        assert isinstance(vectors, np.memmap)
+        assert np.array_equal(vectors, encoder.encode(TEXTS, "passage"))
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".npy", ""}
+    assert len(list(tmp_path.rglob("index"))) == 1
+
+
+def test_a_space_of_another_dimension_is_not_read(tmp_path):
+    EmbeddingCache(tmp_path, 2).add({text_key("a"): np.zeros(2, np.float32)})
+    assert EmbeddingCache(tmp_path, 3).find([text_key("a")]) == {}

@@ -6,16 +6,20 @@ from dataclasses import asdict, replace
 import pytest
 
 from pipeline.context import Context
-from pipeline.corpus.records import DOCUMENTS, PASSAGES, Passage, to_row
-from pipeline.errors import BadInput, Cancelled
+from pipeline.corpus.records import DOCUMENTS, PASSAGES, Document, Passage, to_row
+from pipeline.encoder import load_encoder
+from pipeline.errors import BadInput, BadRecipe, Cancelled
 from pipeline.files import digest_folder, write_jsonl
+from pipeline.mining.reranker import load_reranker
 from pipeline.prep.automodel import CORPUS_ID, unroll
+from pipeline.prep.preview_stage import execute as preview_execute
 from pipeline.prep.records import read_held_out, read_training
 from pipeline.prep.stage import check_kept, execute
-from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
+from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile, weights_folder
 from pipeline.recipe import PrepSettings
 from pipeline.run import Result, create_run
 from pipeline.sdg.records import SAMPLES, Flag, Sample, sample_id
+from tui.commands.preview import preview_lines
 
 TOPICS = {
     "train": [
@@ -124,6 +128,39 @@ def shared_cache(tmp_path_factory):
 @pytest.fixture
 def prepare(tmp_path, shared_cache):
     return preparation(tmp_path, shared_cache)
+
+
+@pytest.fixture(scope="module")
+def teacher_folder(tmp_path_factory):
+    """The rehearsal's model with other prefixes and shuffled token embeddings."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    profile = find_profile(REHEARSAL_PROFILE)
+    model = SentenceTransformer(
+        str(weights_folder(profile)), device="cpu", prompts={"query": "ask: ", "document": "read: "}
+    )
+    table = model[0].auto_model.embeddings.position_embeddings.weight
+    with torch.no_grad():
+        table.copy_(table.roll(1, dims=0))
+    folder = tmp_path_factory.mktemp("teacher") / "model"
+    model.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reranker_folder(tmp_path_factory):
+    """MiniLM's transformer with a small random head on top: it scores, but knows nothing."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    base = str(weights_folder(find_profile(REHEARSAL_PROFILE)))
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    folder = tmp_path_factory.mktemp("reranker") / "model"
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -300,3 +337,112 @@ def test_missing_and_repeated_positives_are_taken_out_and_counted():
     kept = check_kept([replace(sample, passages=(there, "p-gone", there))], corpus)
     assert kept.samples["train"][0].passages == (there,)
     assert kept.missing == 1
+
+
+def test_the_summary_counts_by_reason_what_was_passed_over(prepare):
+    summary = execute(prepare(hard_negatives=10, positive_percentage=0.0)).summary
+    assert sum(summary["short_by_reason"].values()) == 4
+    assert summary["set_aside"]["answers"] == 6  # as many as there are positives
+    assert summary["set_aside"]["too_close"] > 0
+
+
+def test_the_rule_and_its_parameters_stand_in_what_was_written(prepare):
+    context = prepare(rule="margin", positive_margin=0.2, sample_from=6)
+    execute(context)
+    for example in read_training(context.folder):
+        assert all(score <= example.positive_score - 0.2 + 1e-9 for _, score in example.negatives)
+    said = json.loads((context.folder / "train_mined.automodel.json").read_text())["mining_args"]
+    assert (said["hard_neg_margin"], said["hard_neg_margin_type"]) == (0.2, "abs")
+    assert (said["rule"], said["sample_from"]) == ("margin", 6)
+    plain = prepare(name="plain")
+    execute(plain)
+    arguments = json.loads((plain.folder / "train_mined.automodel.json").read_text())
+    assert "rule" not in arguments["mining_args"]
+
+
+@pytest.mark.parametrize("exclude", ["document", "group"])
+def test_a_document_that_answers_gives_no_negatives(prepare, tmp_path, exclude):
+    """Two passages a document; two documents a group."""
+    context = prepare(exclude=exclude, rule="top", hard_negatives=9)
+    rows = [replace(one, document=f"d{n // 2}") for n, one in enumerate(passages())]
+    write_jsonl(tmp_path / "corpus" / PASSAGES, map(to_row, rows))
+    documents = [
+        Document(f"d{n}", f"{n}.txt", "", "text", f"g{n // 2}", 0, "train") for n in range(7)
+    ]
+    write_jsonl(tmp_path / "corpus" / DOCUMENTS, map(asdict, documents))
+    execute(context)
+    source = {one.id: int(one.document[1:]) // (2 if exclude == "group" else 1) for one in rows}
+    for example in read_training(context.folder):
+        answering = {source[key] for key in example.positives}
+        assert example.negatives
+        assert not answering & {source[key] for key, _ in example.negatives}
+        if example.question == QUESTIONS[0][1]:  # its document's other passage answers another
+            assert "passages, 1 answer it and " in example.shortfall
+            assert "come from a document that does" in example.shortfall
+
+
+def test_a_teacher_mines_by_its_own_vectors_and_prefixes(prepare, teacher_folder):
+    base, taught = prepare(name="base"), prepare(name="taught", teacher=str(teacher_folder))
+    execute(base)
+    execute(taught)
+    ours, theirs = (list(read_training(context.folder)) for context in (base, taught))
+    assert [one.positive_score for one in ours] != [one.positive_score for one in theirs]
+    text = (taught.folder / "train_mined.automodel.json").read_text()
+    assert json.loads(text)["mining_args"]["query_prefix"] == "ask: "
+    assert str(teacher_folder) not in text
+    encoder = load_encoder(
+        teacher_folder, find_profile(str(teacher_folder)), taught.recipe.encoder, "cpu"
+    )
+    question, answer = (
+        encoder.encode([text], kind)[0].astype(float)
+        for text, kind in ((QUESTIONS[0][1], "query"), (TOPICS["train"][0], "passage"))
+    )
+    assert theirs[0].positive_score == pytest.approx(float(question @ answer), abs=2e-6)
+
+
+def test_a_teacher_that_needs_a_gpu_is_refused_on_a_cpu(prepare):
+    with pytest.raises(BadRecipe, match="needs a GPU"):
+        execute(prepare(teacher="nvidia/llama-nemotron-embed-1b-v2"))
+
+
+def test_a_reranker_scores_positives_and_negatives_anew(prepare, reranker_folder):
+    context = prepare(reranker=str(reranker_folder), rule="top", hard_negatives=3)
+    execute(context)
+    reranker = load_reranker(reranker_folder, "cpu", 1)
+    text = {passage.id: passage.text for passage in passages()}
+    for example in read_training(context.folder):
+        named = [*example.positives, *(key for key, _ in example.negatives)]
+        pairs = [(example.question, text[key]) for key in named]
+        scores = [round(float(score), 6) for score in reranker.score(pairs)[:, 0]]
+        assert example.positive_score == min(scores[: len(example.positives)])
+        assert [score for _, score in example.negatives] == scores[len(example.positives) :]
+        assert len(example.negatives) == 3
+    assert ("pairs scored", 40, 40) in context.events.lines
+    again = prepare(name="again", cache=context.cache, reranker=str(reranker_folder), rule="top",
+                    hard_negatives=3)  # fmt: skip
+    execute(again)
+    assert not any(line[0] == "pairs scored" for line in again.events.lines)
+    assert digest_folder(again.folder) == digest_folder(context.folder)
+
+
+def test_a_preview_shows_scores_and_rules_and_makes_no_training_file(prepare):
+    context = prepare()
+    outcome = preview_execute(context)
+    assert [path.name for path in context.folder.iterdir()] == ["preview.json"]
+    shown = json.loads((context.folder / "preview.json").read_text())
+    assert (shown["questions"], shown["passages"], outcome.summary["passages"]) == (4, 10, 10)
+    assert sum(shown["positives"]) == 4
+    lines = "\n".join(preview_lines(shown))
+    assert "4 training questions, 10 passages." in lines
+    assert "* percentage 0.95" in lines
+    assert "answer the question" in lines
+
+
+def test_a_corpus_of_one_passage_is_prepared_without_negatives(prepare, tmp_path):
+    context = prepare([samples(passages())[0]])
+    write_jsonl(tmp_path / "corpus" / PASSAGES, [to_row(passages()[0])])
+    summary = execute(context).summary
+    (example,) = read_training(context.folder)
+    assert example.negatives == ()
+    assert summary["short_by_reason"] == {"answers": 1}
+    assert "1 training questions have fewer hard negatives than asked for." in summary["warnings"]

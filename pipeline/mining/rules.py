@@ -1,0 +1,140 @@
+"""Which candidates are taken for hard negatives: the positive-aware family of NV-Retriever.
+
+Rules of arXiv 2407.15831, sections 3.1 and 3.2, by the name that `prep.rule` has for them:
+
+- `top`: the best candidates (naive top-k).
+- `shifted`: the best after the first `prep.skip` (top-k shifted by n).
+- `absolute`: none that scores above `prep.score_max` (top-k abs).
+- `margin`: none above the lowest positive's score less `prep.positive_margin` (top-k MarginPos).
+- `percentage`: none above `prep.positive_percentage` of it (top-k PercPos, the paper's best).
+
+With `prep.sample_from` negatives are drawn among that many of the best that a rule leaves (the
+paper's sampled top-k). What a rule excludes never comes back: where too few are left, the query
+has fewer negatives, and says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.recipe import PrepSettings
+
+Reason = Literal["answers", "same_document", "near_copy", "too_close", "skipped"]
+"""Why a candidate is no negative: its text answers the question; its document, or one that nearly
+repeats that, does; it is nearly a text that does; it scores too high; it is among the first n."""
+
+_SAID: Mapping[Reason, str] = {
+    "answers": "{} answer it",
+    "same_document": "{} come from a document that does",
+    "near_copy": "{} are nearly a passage that does",
+    "too_close": "{} score above {limit}",
+    "skipped": "{} are skipped as the first",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a rule leaves of the candidates of one query.
+
+    Attributes:
+        places: of the negatives in the candidates' order, best first.
+        set_aside: how many were passed over before there were enough, by reason.
+        enough: whether looking at further candidates could change nothing.
+    """
+
+    places: tuple[int, ...]
+    set_aside: Mapping[Reason, int]
+    enough: bool
+
+
+def ceiling(lowest: float, settings: PrepSettings) -> float:
+    """The score above which a candidate is excluded, given the lowest positive's score.
+
+    A percentage of a negative score would lie above the score itself, so there the same share is
+    taken off.
+    """
+    if settings.rule == "percentage":
+        return lowest - (1.0 - settings.positive_percentage) * abs(lowest)
+    if settings.rule == "margin":
+        return lowest - settings.positive_margin
+    return settings.score_max if settings.rule == "absolute" else math.inf
+
+
+def choose(
+    scores: Sequence[float],
+    known: Callable[[int], Reason | None],
+    limit: float,
+    settings: PrepSettings,
+    name: Callable[[int], str],
+) -> Choice:
+    """Apply the rule to the candidates of one query.
+
+    Args:
+        scores: theirs, highest first.
+        known: why the one at a place is no negative whatever it scores, or None.
+        limit: see `ceiling`.
+        settings: the rule, its parameters, and how many negatives are wanted.
+        name: what a place's candidate and the query are called together, for drawing.
+    """
+    skipped = settings.skip if settings.rule == "shifted" else 0
+    wanted = skipped + max(settings.hard_negatives, settings.sample_from)
+    left: list[int] = []
+    aside: dict[Reason, int] = {}
+    for place, score in enumerate(scores):
+        if len(left) == wanted:
+            break
+        reason = known(place) or ("too_close" if score > limit else None)
+        if reason is None:
+            left.append(place)
+        else:
+            aside[reason] = aside.get(reason, 0) + 1
+    if skipped and left:
+        aside["skipped"] = min(skipped, len(left))
+    return Choice(tuple(_drawn(left[skipped:], settings, name)), aside, len(left) == wanted)
+
+
+def _drawn(
+    left: Sequence[int], settings: PrepSettings, name: Callable[[int], str]
+) -> Sequence[int]:
+    """The best, or where `sample_from` says so some of the best, drawn by hash of their names."""
+    if not settings.sample_from:
+        return left[: settings.hard_negatives]
+    drawn = sorted(left[: settings.sample_from], key=lambda place: _lot(name(place)))
+    return sorted(drawn[: settings.hard_negatives])
+
+
+def _lot(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+def shortfall(found: int, wanted: int, looked: str, choice: Choice, limit: float) -> str:
+    """Why a query has fewer negatives than wanted, in words; empty where it has them all.
+
+    Args:
+        found: how many it has.
+        wanted: how many it should have.
+        looked: what was looked at, such as "of 400 training passages".
+        choice: what was set aside.
+        limit: the rule's ceiling, rounded; infinite where it has none.
+    """
+    if found >= wanted:
+        return ""
+    always: tuple[Reason, ...] = ("answers",) if math.isinf(limit) else ("answers", "too_close")
+    parts = [
+        words.format(choice.set_aside.get(reason, 0), limit=limit)
+        for reason, words in _SAID.items()
+        if reason in choice.set_aside or reason in always
+    ]
+    said = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return f"{found} of {wanted}: {looked}, {said}"
+
+
+def main_reason(aside: Mapping[Reason, int]) -> Reason | Literal["few_passages"]:
+    """What cost a query that fell short most candidates, in one word."""
+    if not aside:
+        return "few_passages"
+    return max(aside, key=lambda reason: aside[reason])

@@ -1,0 +1,132 @@
+"""What a score is, to the last bit, and how to have many of them fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCORE_DECIMALS = 6
+"""Scores that are equal to six decimals are ties: float32 vectors carry no more."""
+
+UNITS = 10.0**SCORE_DECIMALS
+"""A score times this is a whole number."""
+
+_DOUBLE_ROUNDOFF = 2.0**-53
+_ROWS_A_BLOCK = 4096
+_KEYS_MAX = 2.0**62
+
+Vectors = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The best rows of one query, best first; ties in the order of the rows.
+
+    Attributes:
+        rows: (depth,) row numbers of the pool.
+        scores: (depth,) inner products, rounded to `SCORE_DECIMALS`.
+    """
+
+    rows: Rows
+    scores: Doubles
+
+
+def scores_of(query: Vectors, vectors: Vectors) -> Doubles:
+    """The definition of a score: the inner product in float64, rounded to `SCORE_DECIMALS`.
+
+    Summed row by row, so that it doesn't depend on what else is scored.
+
+    Args:
+        query: (dimension,).
+        vectors: (n, dimension).
+
+    Returns:
+        (n,).
+    """
+    return row_scores(np.broadcast_to(query, vectors.shape), vectors)
+
+
+def row_scores(queries: Vectors, vectors: Vectors) -> Doubles:
+    """The scores of as many pairs, (n,), by the definition of `scores_of`.
+
+    Args:
+        queries: (n, dimension).
+        vectors: (n, dimension); row i is scored for query i.
+    """
+    scores = np.zeros(len(vectors))
+    for start in range(0, len(vectors), _ROWS_A_BLOCK):
+        block = slice(start, start + _ROWS_A_BLOCK)
+        products = vectors[block].astype(np.float64) * queries[block].astype(np.float64)
+        scores[block] = products.sum(axis=1).round(SCORE_DECIMALS)
+    return scores + 0.0  # no negative zero
+
+
+def norms_of(vectors: Vectors) -> Doubles:
+    """(n,) lengths, in blocks: vectors may lie on the disk."""
+    norms = np.zeros(len(vectors))
+    for start in range(0, len(vectors), _ROWS_A_BLOCK):
+        block = vectors[start : start + _ROWS_A_BLOCK]
+        norms[start : start + _ROWS_A_BLOCK] = np.sqrt(
+            np.einsum("ij,ij->i", block, block, dtype=np.float64)
+        )
+    return norms
+
+
+def certified(
+    sums: Doubles, longest: Doubles, dimension: int, again: Callable[[Rows, Rows], Doubles]
+) -> Doubles:
+    """Inner products that were summed in any order in float64, as the definition rounds them.
+
+    Two such sums differ by at most twice n u |q| |p|, u = 2**-53 (Higham, Accuracy and Stability of
+    Numerical Algorithms, section 3.1). Only a sum that lies so near to where rounding turns could
+    round otherwise, and is computed again by the definition: one in a million.
+
+    Args:
+        sums: (n, m) inner products.
+        longest: (n,) for each query, its length times that of the longest vector.
+        dimension: of the vectors.
+        again: the scores by definition of (query numbers, columns).
+
+    Returns:
+        (n, m) scores in whole `1 / UNITS`.
+    """
+    scaled = sums * UNITS
+    whole: Doubles = np.rint(scaled)
+    scaled -= whole
+    np.abs(scaled, out=scaled)
+    # The product with UNITS rounds, too.
+    error = (2.02 * dimension + 2) * _DOUBLE_ROUNDOFF * longest * UNITS
+    queries, columns = np.nonzero(scaled >= 0.5 - error[:, None])
+    if len(queries):
+        whole[queries, columns] = np.rint(again(queries, columns) * UNITS)
+    return whole
+
+
+def best_rows(whole: Doubles, depth: int) -> tuple[Rows, Doubles]:
+    """The best columns of each row, best first, ties in the order of the columns.
+
+    Args:
+        whole: (n, m) scores in whole units.
+        depth: how many, at most m.
+
+    Returns:
+        (n, depth) columns and (n, depth) scores, rounded to `SCORE_DECIMALS`.
+    """
+    columns = whole.shape[1]
+    if not whole.size or not depth:
+        return np.zeros((len(whole), 0), np.int64), np.zeros((len(whole), 0))
+    if np.abs(whole).max() < _KEYS_MAX / columns:
+        # One whole number holds score and column, so that nothing is left to chance.
+        keys = whole.astype(np.int64) * columns + np.arange(columns - 1, -1, -1)
+        if depth < columns:
+            keys = np.partition(keys, columns - depth, axis=1)[:, columns - depth :]
+        keys = np.sort(keys, axis=1)[:, ::-1]
+        units, places = np.divmod(keys, columns)
+        return columns - 1 - places, units / UNITS + 0.0
+    order = np.argsort(-whole, axis=1, kind="stable")[:, :depth]
+    return order, np.take_along_axis(whole, order, axis=1) / UNITS + 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, product
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,16 @@ import torch
 
 from pipeline.errors import BadInput
 from pipeline.finetune.examples import Row, TrainingSet
+from pipeline.finetune.teacher import FalseNegatives
 from pipeline.schedule import Schedule
 
 _ORDER, _POSITIVES = range(2)
 """Separate streams of random numbers under one seed."""
+
+ONE = "one"
+"""The value of `finetune.positives` that draws one positive an epoch."""
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -26,22 +33,31 @@ class Batch:
         queries: unique questions, as positions in `TrainingSet.queries`.
         passages: unique passages, as positions in `TrainingSet.passages`.
         row_query: (rows,) the row's question, as a position in `queries`.
-        positive: (rows,) the row's positive, as a position in `passages`.
-        allowed: (rows, passages) whether the passage is in the row's softmax: its positive and
-            its negatives, never another passage that is known to answer it.
+        positives: (rows, passages) the row's positives in this step, at least one.
+        allowed: (rows, passages) whether the passage is in the row's softmax: its positives and
+            its negatives, never another passage that is known or suspected to answer it.
+        mined: (rows, passages) the row's own negatives, of the allowed ones.
+        masked: pairs of a row and a passage that would be a negative, but may answer it.
     """
 
     epoch: int
     queries: tuple[int, ...]
     passages: tuple[int, ...]
     row_query: torch.Tensor
-    positive: torch.Tensor
+    positives: torch.Tensor
     allowed: torch.Tensor
+    mined: torch.Tensor
+    masked: int
+
+    @property
+    def positive(self) -> torch.Tensor:
+        """(rows,) the row's first positive, as a position in `passages`."""
+        return self.positives.to(torch.uint8).argmax(dim=1)
 
     @property
     def negatives(self) -> int:
         """Pairs of a row and a negative."""
-        return int(self.allowed.sum()) - len(self.positive)
+        return int(self.allowed.sum()) - int(self.positives.sum())
 
     def texts(self, data: TrainingSet) -> list[list[int]]:
         """Token ids of the questions, then of the passages."""
@@ -50,23 +66,54 @@ class Batch:
             *(data.passages[text] for text in self.passages),
         ]
 
+    def triplets(self) -> torch.Tensor:
+        """(triplets, 3): row, column of a positive, column of a mined negative; all there are."""
+        found = [
+            (row, *pair)
+            for row, (positives, mined) in enumerate(zip(self.positives, self.mined, strict=True))
+            for pair in product(_columns(positives), _columns(mined))
+        ]
+        return torch.tensor(found, dtype=torch.long).reshape(-1, 3)
+
+    def groups(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each row's positives and mined negatives: columns and members, both (rows, width).
+
+        Rows are ragged: a shorter one is filled with column 0, which is no member.
+        """
+        groups = [
+            torch.tensor(_columns(positives) + _columns(mined))
+            for positives, mined in zip(self.positives, self.mined, strict=True)
+        ]
+        columns = torch.nn.utils.rnn.pad_sequence(groups, batch_first=True)
+        sizes = torch.tensor([len(group) for group in groups])
+        return columns, torch.arange(columns.shape[1]) < sizes[:, None]
+
 
 class Sampler:
     """The batch of every step. It has no state: a step's number says it all.
 
     An epoch is a permutation by seed and epoch, cut into parts of nearly equal size, none above
     the batch size. A query with several positives gets one an epoch, in turn from a random
-    start; the others are masked. Unrolling it instead would weigh it by its positives.
+    start, and the others are masked; or all of them at once, where the loss takes them. Unrolling
+    it instead would weigh it by its positives.
     """
 
     def __init__(
-        self, data: TrainingSet, schedule: Schedule, seed: int, in_batch_negatives: bool
+        self,
+        data: TrainingSet,
+        schedule: Schedule,
+        seed: int,
+        in_batch_negatives: bool,
+        positives: str = ONE,
+        false_negatives: FalseNegatives | None = None,
     ) -> None:
         self._data = data
         self._steps_per_epoch = schedule.steps_per_epoch
         self._total = schedule.total_steps
         self._seed = seed
         self._in_batch_negatives = in_batch_negatives
+        self._draws = positives == ONE
+        self._false_negatives = false_negatives
         generator = np.random.default_rng([seed, _POSITIVES])
         self._first_positive = generator.integers(2**31, size=len(data.rows))
 
@@ -78,22 +125,26 @@ class Sampler:
         members = np.array_split(order, self._steps_per_epoch)[part]
         rows = [self._data.rows[member] for member in members]
         turns = self._first_positive[members] + epoch
-        drawn = [
-            row.positives[turn % len(row.positives)] for row, turn in zip(rows, turns, strict=True)
-        ]
+        answers = [self._answers(row, turn) for row, turn in zip(rows, turns, strict=True)]
         queries = tuple(dict.fromkeys(row.query for row in rows))
-        passages = tuple(dict.fromkeys([*drawn, *(text for row in rows for text in row.negatives)]))
-        column = {text: position for position, text in enumerate(passages)}
+        negatives = chain.from_iterable(row.negatives for row in rows)
+        passages = tuple(dict.fromkeys(chain(chain.from_iterable(answers), negatives)))
         place = {text: position for position, text in enumerate(queries)}
-        allowed = self._allowed(rows, drawn, column)
+        positives, candidates, allowed, mined = self._masks(rows, answers, passages)
         return Batch(
             epoch=epoch,
             queries=queries,
             passages=passages,
             row_query=torch.tensor([place[row.query] for row in rows]),
-            positive=torch.tensor([column[text] for text in drawn]),
+            positives=torch.from_numpy(positives),
             allowed=torch.from_numpy(allowed),
+            mined=torch.from_numpy(mined),
+            masked=int((candidates & ~allowed).sum()),
         )
+
+    def use(self, rows: tuple[Row, ...]) -> None:
+        """Take these rows from now on: the same examples with other negatives."""
+        self._data = replace(self._data, rows=rows)
 
     def check(self) -> None:
         """Look at every batch before the first is trained.
@@ -107,17 +158,40 @@ class Sampler:
                     f"The batch of training step {step + 1} has no negative for any query.",
                     safe="Samples and decisions are kept; nothing was trained.",
                     next_step="Give more documents, raise finetune.batch_size, or set "
-                    "finetune.in_batch_negatives and prep.hard_negatives.",
+                    "finetune.in_batch_negatives and prep.hard_negatives." + self._suspicion(),
                 )
 
-    def _allowed(
-        self, rows: Iterable[Row], drawn: Iterable[int], column: dict[int, int]
-    ) -> npt.NDArray[np.bool_]:
-        masks = []
-        for row, positive in zip(rows, drawn, strict=True):
-            mask = np.full(len(column), self._in_batch_negatives)
-            mask[[column[text] for text in row.negatives]] = True
-            mask[[column[text] for text in self._data.known[row.query] if text in column]] = False
-            mask[column[positive]] = True
-            masks.append(mask)
-        return np.stack(masks)
+    def _suspicion(self) -> str:
+        if self._false_negatives is None:
+            return ""
+        return " The teacher takes what is left for answers: lower finetune.false_negatives.margin."
+
+    def _answers(self, row: Row, turn: int) -> tuple[int, ...]:
+        return (row.positives[turn % len(row.positives)],) if self._draws else row.positives
+
+    def _masks(
+        self,
+        rows: Sequence[Row],
+        answers: Sequence[Sequence[int]],
+        passages: Sequence[int],
+    ) -> tuple[Mask, Mask, Mask, Mask]:
+        """(rows, passages) each: positives, candidates (they and what would be a negative if
+        nothing were masked), allowed, mined."""
+        column = {text: position for position, text in enumerate(passages)}
+        shape = len(rows), len(passages)
+        positives, known, mined = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        for number, (row, given) in enumerate(zip(rows, answers, strict=True)):
+            positives[number, [column[text] for text in given]] = True
+            mined[number, [column[text] for text in row.negatives]] = True
+            known[number, [column[t] for t in self._data.known[row.query] if t in column]] = True
+        candidates = positives | mined | self._in_batch_negatives
+        if self._false_negatives is not None:
+            queries = [row.query for row in rows]
+            known |= self._false_negatives.among(queries, passages, positives)
+        allowed = (candidates & ~known) | positives
+        return positives, candidates, allowed, mined & allowed
+
+
+def _columns(mask: torch.Tensor) -> list[int]:
+    found: list[int] = mask.nonzero().flatten().tolist()
+    return found

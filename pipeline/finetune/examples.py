@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -62,12 +63,16 @@ class TrainingSet:
     Attributes:
         queries: token ids of the unique questions.
         passages: token ids of the unique passages.
+        query_texts: the unique questions themselves, without prefix.
+        passage_texts: the unique passages themselves.
         rows: the examples, in the file's order.
         known: for each question, all passages that answer it in any example.
     """
 
     queries: TokenStore
     passages: TokenStore
+    query_texts: tuple[str, ...]
+    passage_texts: tuple[str, ...]
     rows: tuple[Row, ...]
     known: tuple[frozenset[int], ...]
 
@@ -77,6 +82,7 @@ def read_training_set(
     passages: Mapping[str, str],
     tokenize: Tokenize,
     hard_negatives: int,
+    pool: Iterable[str] = (),
 ) -> TrainingSet:
     """Tokenise each unique text once and number it.
 
@@ -86,6 +92,7 @@ def read_training_set(
         tokenize: the encoder's.
         hard_negatives: how many of the mined negatives are used, hardest first; an example with
             fewer keeps what it has.
+        pool: ids of further passages, which may become negatives later.
 
     Raises:
         BadInput: fewer than two examples, an example without a positive, or a passage id that
@@ -100,7 +107,8 @@ def read_training_set(
         )
     _check(examples, passages)
     questions = _Numbering(example.question for example in examples)
-    texts = _Numbering(passages[key] for example in examples for key in _used(example))
+    named = (key for example in examples for key in _used(example))
+    texts = _Numbering(passages[key] for key in chain(named, pool))
     positives = [tuple(texts[passages[key]] for key in e.positives) for e in examples]
     known: list[set[int]] = [set() for _ in questions.texts]
     for example, answers in zip(examples, positives, strict=True):
@@ -114,9 +122,39 @@ def read_training_set(
     return TrainingSet(
         TokenStore(tokenize(questions.texts, "query")),
         TokenStore(tokenize(texts.texts, "passage")),
+        tuple(questions.texts),
+        tuple(texts.texts),
         tuple(rows),
         tuple(frozenset(answers) for answers in known),
     )
+
+
+def with_negatives(
+    data: TrainingSet,
+    examples: Sequence[TrainingExample],
+    passages: Mapping[str, str],
+    pool: Iterable[str],
+    negatives: Sequence[Sequence[str]],
+    hard_negatives: int,
+) -> tuple[Row, ...]:
+    """The rows of a training set with other negatives; its texts keep their numbers.
+
+    Args:
+        data: made of `examples`, `passages` and `pool`.
+        examples: what `prep` wrote.
+        passages: text by passage id.
+        pool: see `read_training_set`.
+        negatives: passage ids of the pool by example, hardest first.
+        hard_negatives: how many of them are used.
+    """
+    named = (key for example in examples for key in _used(example))
+    texts = _Numbering(passages[key] for key in chain(named, pool))
+    rows = []
+    for row, mined in zip(data.rows, negatives, strict=True):
+        numbers = dict.fromkeys(texts[passages[key]] for key in mined)
+        fresh = [text for text in numbers if text not in data.known[row.query]]
+        rows.append(replace(row, negatives=tuple(fresh[:hard_negatives])))
+    return tuple(rows)
 
 
 class _Numbering:

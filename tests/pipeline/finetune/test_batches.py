@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import pytest
 import torch
@@ -113,6 +114,42 @@ def test_every_positive_of_a_query_has_its_turn():
     data, schedule, sampler = sampler_for(examples, epochs=6)
     drawn = [softmaxes(data, sampler.batch(step))[0][0] for step in range(schedule.total_steps)]
     assert Counter(drawn) == {0: 2, 1: 2, 2: 2}
+
+
+def test_answers_among_the_others_passages_are_counted_as_masked():
+    # Both know passages 0 and 1; each has one of them as its positive, and 1 as a mined negative.
+    examples = [example(0, [0, 1], [5]), example(1, [0, 1], [1, 6])]
+    for positives, seed in product(("one", "each"), range(4)):
+        data, schedule, _ = sampler_for(examples)
+        batch = Sampler(data, schedule, seed, True, positives).batch(0)
+        drawn = len(batch.passages) - 2
+        wanted = {"one": 2 * (drawn - 1), "each": 0}[positives]
+        assert batch.masked == wanted
+        assert batch.negatives == 4
+
+
+def test_triplets_and_groups_are_ragged():
+    examples = [example(0, [0, 1], [5, 6]), example(1, [2], []), example(2, [3], [7])]
+    data, schedule, _ = sampler_for(examples, batch=3)
+    batch = Sampler(data, schedule, 1, True, "each").batch(0)
+    numbers = [data.passages[text][0] for text in batch.passages]
+    rows = [data.queries[batch.queries[row]][0] for row in batch.row_query.tolist()]
+    found = {
+        (rows[row], numbers[positive], numbers[negative])
+        for row, positive, negative in batch.triplets().tolist()
+    }
+    assert found == {(0, 0, 5), (0, 0, 6), (0, 1, 5), (0, 1, 6), (2, 3, 7)}
+    columns, members = batch.groups()
+    groups = {
+        row: {numbers[column] for column in across[inside].tolist()}
+        for row, across, inside in zip(rows, columns, members, strict=True)
+    }
+    assert groups == {0: {0, 1, 5, 6}, 1: {2}, 2: {3, 7}}
+
+
+def test_a_batch_without_mined_negatives_has_no_triplet():
+    _, _, sampler = sampler_for([example(0, [0], []), example(1, [1], [])])
+    assert sampler.batch(0).triplets().shape == (0, 3)
 
 
 @settings(deadline=None, max_examples=40)

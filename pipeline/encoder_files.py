@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from pipeline.bidirectional import require_bidirectional
 from pipeline.errors import BadInput
 from pipeline.files import read_json, sync_folder, write_json, write_text
 from pipeline.profiles import Profile
@@ -107,6 +108,14 @@ def load_tokenizer(
             folder,
             f"The tokenizer in {folder} knows {len(tokenizer)} tokens, the model only {rows}.",
         )
+    # Fewer tokens than rows, but numbered with gaps, reach beyond the table all the same.
+    word, highest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if highest >= rows:
+        raise _damaged(
+            folder,
+            f"The tokenizer in {folder} numbers {word!r} {highest}, but the model's embedding "
+            f"table ends at {rows - 1}.",
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -137,6 +146,7 @@ def save_folder(
     Raises:
         ValueError: `folder` holds something that is no saved model.
         OSError: the disk is full; `folder` is untouched.
+        StageFailure: what was written reads from left to right only; `folder` is untouched.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / "modules.json").is_file():
         raise ValueError(f"{folder} holds something else than a saved model")
@@ -145,6 +155,7 @@ def save_folder(
     beside.mkdir(parents=True)
     model.save_pretrained(beside)
     _save_tokenizer(beside, tokenizer, tokens)
+    require_bidirectional(beside, profile, tokenizer)
     _save_modules(beside, profile, tokens, cut)
     write_text(beside / "README.md", card)
     for path in beside.rglob("*"):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.base_checks import licence_check, training_check
 from pipeline.deploy.docker import Docker, require_docker
 from pipeline.errors import Failure
 from pipeline.gate import Check, GateReport, Gpu, gigabytes
@@ -118,7 +119,11 @@ def _ask_docker(
 def judge(report: GateReport, surroundings: Surroundings) -> GateReport:
     """The report with the preflight's warnings; they refuse nothing."""
     chosen = report.chosen
-    of_gpu = (_driver_check(chosen), _processes_check(chosen)) if chosen else ()
+    of_gpu: tuple[Check, ...] = ()
+    if chosen:
+        of_gpu = (_driver_check(chosen), _processes_check(chosen))
+    if chosen and surroundings.tail:
+        of_gpu += (training_check(surroundings.tail.profile, chosen),)
     return replace(report, checks=report.checks + of_gpu + preflight(surroundings))
 
 
@@ -141,6 +146,7 @@ def preflight(found: Surroundings) -> tuple[Check, ...]:
         ),
         _docker_check(found),
         _key_check(found),
+        *((licence_check(found.tail.profile),) if found.tail else ()),
         *(tail_checks(found.tail, found.image) if found.tail else ()),
     )
 

@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +39,11 @@ class Profile:
         tokens_max: the longest text that it reads.
         licence: what its makers allow.
         gated: whether the gate must open; only the rehearsal's is not.
+        commercial: whether the licence allows commercial use.
+        instruction: the task that `query_prefix` tells the model, word for word a part of it;
+            empty where the model takes none. `encoder.instruction` replaces it.
+        full_tuning_gigabytes: GPU memory, in GB of 1e9, below which only adapters can be
+            trained; 0 where the gate's own limit is enough.
         package: the Python package that carries the weights; empty for the hub or a folder.
         nim_image: the container that serves it; empty when there is none.
         recipe: its own defaults, by dotted name.
@@ -57,6 +62,9 @@ class Profile:
     tokens_max: int
     licence: str
     gated: bool = True
+    commercial: bool = True
+    instruction: str = ""
+    full_tuning_gigabytes: int = 0
     package: str = ""
     nim_image: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +106,27 @@ def find_profile(name: str) -> Profile:
         safe="Nothing was changed.",
         next_step=f"{guess}Known are {', '.join(known)}, and any sentence-transformers folder.",
     )
+
+
+def profile_of(recipe: Recipe) -> Profile:
+    """The profile that a recipe names, with the recipe's own instruction in its query prefix.
+
+    Raises:
+        BadRecipe: an unknown profile, or an instruction for a model that takes none.
+        BadInput: as `find_profile`.
+    """
+    profile, asked = find_profile(recipe.profile), recipe.encoder.instruction
+    if not asked:
+        return profile
+    if not profile.instruction:
+        takers = [known.id for known in known_profiles().values() if known.instruction]
+        raise BadRecipe(
+            f"encoder.instruction is set, but {profile.id} takes no instruction.",
+            safe="Nothing was changed.",
+            next_step=f"Set encoder.instruction to nothing, or choose {' or '.join(takers)}.",
+        )
+    prefix = profile.query_prefix.replace(profile.instruction, asked)
+    return replace(profile, query_prefix=prefix, instruction=asked)
 
 
 def base_recipe(profile: Profile) -> Recipe:
@@ -206,8 +235,18 @@ def _pooling_mode(pooling: Mapping[str, Any], folder: Path) -> str:
     )
 
 
+_POSITIONS_AFTER_PADDING = frozenset(
+    {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
+)
+
+
 def _tokens_max(folder: Path, config: Mapping[str, Any]) -> int:
-    limits = [int(config.get("max_position_embeddings") or 512)]
+    positions = int(config.get("max_position_embeddings") or 512)
+    if config.get("model_type") in _POSITIONS_AFTER_PADDING:
+        # They count from the padding token's number on: 514 positions are 512 tokens.
+        padding = config.get("pad_token_id")
+        positions -= 1 + (1 if padding is None else int(padding))
+    limits = [positions]
     sentence_config = folder / "sentence_bert_config.json"
     if sentence_config.is_file() and (limit := read_json(sentence_config).get("max_seq_length")):
         limits.append(int(limit))

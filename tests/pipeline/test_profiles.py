@@ -10,8 +10,10 @@ from pipeline.profiles import (
     base_recipe,
     find_profile,
     known_profiles,
+    profile_of,
     weights_folder,
 )
+from pipeline.recipe import Recipe, apply
 from pipeline.weights import weights_digest
 
 
@@ -59,3 +61,18 @@ def test_weights_are_hashed_once_and_noticed_when_changed(tmp_path):
     first = weights_digest(find_profile(REHEARSAL_PROFILE), cache)
     assert (cache / "weights.json").is_file()
     assert weights_digest(find_profile(REHEARSAL_PROFILE), cache) == first
+
+
+def test_an_instruction_takes_its_place_in_the_query_prefix_alone():
+    large = "nvidia/llama-embed-nemotron-8b"
+    recipe = apply(Recipe(), {"profile": large, "encoder.instruction": "Find the\nlaw {0}"}, "here")
+    profile, plain = profile_of(recipe), profile_of(apply(Recipe(), {"profile": large}, "here"))
+    assert profile.query_prefix == "Instruct: Find the law {0}\nQuery: "
+    assert profile.passage_prefix == ""
+    assert plain == find_profile(large)
+
+
+def test_an_instruction_for_a_model_that_takes_none_is_refused():
+    with pytest.raises(BadRecipe, match="takes no instruction") as caught:
+        profile_of(apply(Recipe(), {"encoder.instruction": "x"}, "here"))
+    assert "llama-embed-nemotron-8b" in caught.value.next_step

@@ -1,0 +1,289 @@
+"""What a warm-up makes smaller: masked tokens, deleted tokens, or weak pairs, each one class.
+
+An objective holds the weights that it needs beside the encoder's; they are thrown away after it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import AutoModelForCausalLM
+
+from pipeline.corpus.records import Passage
+from pipeline.encoder import Encoder
+from pipeline.encoder_files import embedding_table
+from pipeline.errors import BadInput, BadRecipe
+from pipeline.finetune.gradients import (
+    Budget,
+    Tokens,
+    activation_budget,
+    activation_bytes,
+    backward,
+)
+from pipeline.finetune.losses import info_nce
+from pipeline.finetune.warmup_texts import (
+    NOT_ASKED,
+    delete_tokens,
+    mask_tokens,
+    weak_pairs,
+)
+from pipeline.recipe import FinetuneSettings
+
+
+class WarmupObjective(Protocol):
+    """One way to learn from bare passages.
+
+    Attributes:
+        items: passages or pairs, of which a batch takes some.
+        head: weights beside the encoder's.
+    """
+
+    items: int
+    head: torch.nn.Module
+
+    def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
+        """Add the gradients of some items' loss to all weights; returns the loss, detached.
+
+        Args:
+            batch: their numbers.
+            generator: what noise is drawn from; dropout draws from torch.
+        """
+
+
+def objective_for(
+    settings: FinetuneSettings, encoder: Encoder, passages: Sequence[Passage]
+) -> WarmupObjective:
+    """The objective that `finetune.warmup.objective` names.
+
+    Args:
+        settings: its name, and for pairs temperature and micro-batches.
+        encoder: the model to be trained.
+        passages: of the training fold, document by document, in reading order.
+
+    Raises:
+        BadRecipe: the model can't learn in this way.
+        BadInput: there is too little text.
+    """
+    name = settings.warmup.objective
+    if name == "pairs":
+        return WeakPairs(encoder, passages, settings)
+    texts = _tokenized(encoder, passages)
+    if name == "mlm":
+        return MaskedTokens(encoder, texts)
+    return DeletedTokens(encoder, texts)
+
+
+class MaskedTokens:
+    """MLM: guess hidden tokens (Devlin et al., "BERT", 2019), with BERT's own kind of head.
+
+    The head's matrix is the encoder's table of embeddings; saved encoders carry no head, so the
+    rest of it starts anew.
+    """
+
+    def __init__(self, encoder: Encoder, texts: Sequence[Sequence[int]]) -> None:
+        if encoder.tokenizer.mask_token_id is None:
+            raise _unfit("mlm", encoder, "its tokenizer has no mask token")
+        self.items = len(texts)
+        width = embedding_table(encoder.model).shape[1]
+        self.head: torch.nn.Module = torch.nn.Sequential(
+            torch.nn.Linear(width, width), torch.nn.GELU(), torch.nn.LayerNorm(width)
+        ).to(encoder.device)
+        self._encoder = encoder
+        self._texts = texts
+        self._special = frozenset(encoder.tokenizer.all_special_ids)
+
+    def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
+        """Of the mean cross-entropy over the hidden tokens."""
+        with _precision(self._encoder):
+            loss = self._loss(batch, generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _loss(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
+        encoder = self._encoder
+        table = embedding_table(encoder.model)
+        mask = int(encoder.tokenizer.mask_token_id)
+        vocabulary = len(encoder.tokenizer)
+        noised = [
+            mask_tokens(self._texts[item], self._special, mask, vocabulary, generator)
+            for item in batch
+        ]
+        tokens, attention = _padded(encoder, [seen for seen, _ in noised])
+        asked, _ = _padded(encoder, [labels for _, labels in noised], NOT_ASKED)
+        states = encoder.model(input_ids=tokens, attention_mask=attention).last_hidden_state
+        hidden = asked != NOT_ASKED
+        logits = self.head(states[hidden]) @ table.T
+        return functional.cross_entropy(logits.float(), asked[hidden])
+
+
+class DeletedTokens:
+    """TSDAE: write a text anew from the vector of what noise has left of it.
+
+    Wang, Reimers and Gurevych, "TSDAE: Using Transformer-based Sequential Denoising Auto-Encoder
+    for Unsupervised Sentence Embedding Learning" (2021). The decoder's layers are the encoder's
+    own, but for the attention to the vector, so that all of it must go through the vector.
+    """
+
+    def __init__(self, encoder: Encoder, texts: Sequence[Sequence[int]]) -> None:
+        self.items = len(texts)
+        self.head = _tied_decoder(encoder)
+        # All of the vector, whatever is cut off later.
+        uncut = replace(encoder.settings, dimension=0)
+        self._encoder = Encoder(
+            encoder.model, encoder.tokenizer, encoder.profile, uncut, encoder.device
+        )
+        self._texts = texts
+        self._special = frozenset(encoder.tokenizer.all_special_ids)
+
+    def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
+        """Of the mean cross-entropy over the tokens after the first."""
+        with _precision(self._encoder):
+            loss = self._loss(batch, generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _loss(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
+        texts = [self._texts[item] for item in batch]
+        noised = [delete_tokens(text, self._special, generator) for text in texts]
+        vectors = self._encoder.forward(noised)
+        tokens, attention = _padded(self._encoder, [text[:-1] for text in texts])
+        wanted, _ = _padded(self._encoder, [text[1:] for text in texts], NOT_ASKED)
+        logits = self.head(
+            input_ids=tokens,
+            attention_mask=attention,
+            encoder_hidden_states=vectors[:, None, :],
+            use_cache=False,
+        ).logits
+        return functional.cross_entropy(
+            logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED
+        )
+
+
+class WeakPairs:
+    """Contrastive learning on `weak_pairs`: the one way for a model without a mask token.
+
+    The other pairs of a batch are the negatives, those of the same document left out: neighbours
+    of neighbours may well answer each other.
+    """
+
+    def __init__(
+        self, encoder: Encoder, passages: Sequence[Passage], settings: FinetuneSettings
+    ) -> None:
+        pairs = weak_pairs(passages)
+        if len({pair.document for pair in pairs}) < 2:
+            raise BadInput(
+                "The training fold has no pairs of headings, passages and neighbours of two "
+                "documents, which a warm-up on pairs needs.",
+                safe="Nothing was trained; every earlier result is kept.",
+                next_step="Give more documents, or set finetune.warmup.objective=none.",
+            )
+        self.items = len(pairs)
+        self.head = torch.nn.Module()
+        self._encoder = encoder
+        self._left = encoder.tokenize([pair.left for pair in pairs], "query")
+        self._right = encoder.tokenize([pair.right for pair in pairs], "passage")
+        self._documents = [pair.document for pair in pairs]
+        self._temperature = settings.temperature
+        self._budget = self._measure(settings.micro_batch_size)
+
+    def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
+        """Of InfoNCE; draws nothing."""
+        names = [self._documents[item] for item in batch]
+        own = torch.eye(len(batch), dtype=torch.bool)
+        other = torch.tensor([[one != another for another in names] for one in names])
+        allowed = (own | other).to(self._encoder.device)
+
+        def loss_of(vectors: torch.Tensor) -> torch.Tensor:
+            similarity = vectors[: len(batch)] @ vectors[len(batch) :].T
+            own_place = torch.arange(len(batch), device=vectors.device)
+            return info_nce(similarity, own_place, allowed, self._temperature)
+
+        texts = [*(self._left[item] for item in batch), *(self._right[item] for item in batch)]
+        return backward(self._forward, texts, loss_of, self._budget)
+
+    def _forward(self, texts: Tokens) -> torch.Tensor:
+        with _precision(self._encoder):
+            return self._encoder.forward(texts)
+
+    def _measure(self, count: int) -> Budget:
+        """What fits into memory, by a pass over the `count` longest texts."""
+        model = self._encoder.model.train()
+        sample = sorted([*self._left, *self._right], key=len)[-count:]
+        longest = len(sample[-1])
+        with _precision(self._encoder):
+            padded = not self._encoder.packs
+        computed = len(sample) * longest if padded else sum(map(len, sample))
+        held = activation_bytes(self._forward, sample, list(model.parameters()))
+        kept = activation_budget(self._encoder.device) * computed // max(1, held)
+        return Budget(count * longest, kept, padded)
+
+
+def _precision(encoder: Encoder) -> torch.autocast:
+    """bf16 over fp32 weights on a GPU, as in training; one forward pass to a region."""
+    device = encoder.device.type
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
+
+
+def _tokenized(encoder: Encoder, passages: Sequence[Passage]) -> list[list[int]]:
+    special = set(encoder.tokenizer.all_special_ids)
+    texts = encoder.tokenize([passage.text for passage in passages], "passage")
+    kept = [ids for ids in texts if len(ids) > 1 and set(ids) - special]
+    if not kept:
+        raise BadInput(
+            "The training fold has no passage of two words, so there is nothing to warm up on.",
+            safe="Nothing was trained; every earlier result is kept.",
+            next_step="Give more documents, or set finetune.warmup.objective=none.",
+        )
+    return kept
+
+
+def _padded(
+    encoder: Encoder, rows: Sequence[Sequence[int]], filler: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows as one matrix, padded on the right, and the mask of what is no padding."""
+    padding = int(encoder.tokenizer.pad_token_id) if filler is None else filler
+    longest = max(map(len, rows))
+    matrix = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = (torch.arange(longest) < lengths[:, None]).long()
+    return matrix.to(encoder.device), mask.to(encoder.device)
+
+
+def _tied_decoder(encoder: Encoder) -> torch.nn.Module:
+    """A decoder of the encoder's architecture whose layers are the encoder's own modules.
+
+    Raises:
+        BadRecipe: the architecture has no decoder that attends to a vector.
+    """
+    config = copy.deepcopy(encoder.model.config)
+    config.is_decoder, config.add_cross_attention = True, True
+    try:
+        decoder = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, attn_implementation="sdpa"
+        )
+    except ValueError as error:
+        raise _unfit("tsdae", encoder, "transformers has no decoder of its kind") from error
+    if not any("crossattention" in name for name, _ in decoder.named_parameters()):
+        raise _unfit("tsdae", encoder, "its decoder can't attend to a vector")
+    body, own = decoder.base_model, dict(encoder.model.named_modules())
+    for name, module in list(body.named_modules()):
+        if name in own and not list(module.children()) and list(module.parameters()):
+            parent, _, last = name.rpartition(".")
+            setattr(body.get_submodule(parent), last, own[name])
+    decoder.get_output_embeddings().weight = encoder.model.get_input_embeddings().weight
+    placed: torch.nn.Module = decoder.to(encoder.device)
+    return placed
+
+
+def _unfit(objective: str, encoder: Encoder, why: str) -> BadRecipe:
+    return BadRecipe(
+        f"finetune.warmup.objective = {objective!r} doesn't fit {encoder.profile.id}: {why}.",
+        safe="Nothing was trained; every earlier result is kept.",
+        next_step="Set finetune.warmup.objective=pairs, which fits every model, or none.",
+    )

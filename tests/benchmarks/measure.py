@@ -93,11 +93,14 @@ class Training:
         losses: of every step.
         costs: of every step.
         order: the numbers of the rows, in the order in which they were trained on.
+        floor: rows a CPU second if nothing but the needed matrix products took time, at the
+            measured rate of a large one; 0 where it isn't known.
     """
 
     losses: tuple[float, ...]
     costs: tuple[Cost, ...]
     order: tuple[int, ...]
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)

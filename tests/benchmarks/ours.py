@@ -32,12 +32,15 @@ from pipeline.finetune.engine import Engine
 from pipeline.finetune.examples import read_training_set
 from pipeline.finetune.loop import Hooks, train
 from pipeline.finetune.randomness import deterministic, seed_all
-from pipeline.prep.mining import Pool, Wanted, mine
+from pipeline.finetune.speed import Shape, training_flops
+from pipeline.mining.mine import Miner, Pool, Wanted
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
 from pipeline.run import Result, Run
 from pipeline.schedule import schedule_for
 from pipeline.weights import weights_digest
+
+_MATMUL_SIZE = 2048
 
 Negatives = dict[str, tuple[str, ...]]
 """By question, hardest first."""
@@ -91,7 +94,7 @@ def mine_negatives(
     passages: Sequence[str], questions: Sequence[Question], folder: Path, settings: Settings
 ) -> tuple[Negatives, Cost]:
     """Encode what the cache in `folder` doesn't have, search, and choose."""
-    encoder = _encoder(settings)
+    encoder, prep = _encoder(settings), settings.recipe().prep
     watch = Stopwatch()
     digest = weights_digest(encoder.profile, folder)
     vectors = encode_cached(encoder, passages, "passage", digest, folder)
@@ -105,7 +108,7 @@ def mine_negatives(
         for question, vector in zip(questions, asked, strict=True)
     ]
     ids = tuple(f"{number:08d}" for number in range(len(passages)))
-    mined = mine(wanted, Pool(ids, tuple(passages), vectors), settings.recipe().prep)
+    mined = Miner(Pool(ids, tuple(passages), vectors)).mine(wanted, prep)
     chosen = {
         question.text: tuple(passages[int(key)] for key, _ in one.negatives)
         for question, one in zip(questions, mined, strict=True)
@@ -142,7 +145,22 @@ def train_steps(examples: Sequence[Example], settings: Settings, dropout: bool) 
         train(engine, Checkpoints(Path(folder)), Progress(), Hooks(None, 0.0, laps, laps))
     # Questions are unique, so a question's number is its row's.
     order = tuple(batch.queries[row] for batch in batches for row in batch.row_query.tolist())
-    return Training(tuple(laps.losses), tuple(laps.costs), order)
+    lengths = [len(text) for batch in batches for text in batch.texts(data)]
+    work = training_flops(lengths, Shape.of(encoder.model)) / len(rows)
+    return Training(tuple(laps.losses), tuple(laps.costs), order, _matmul_rate() / work)
+
+
+def _matmul_rate() -> float:
+    """Floating-point operations a CPU second in large float32 matrix products, the best of five.
+
+    In CPU seconds, unlike the engine's own peak: other work on the machine hardly matters.
+    """
+    matrix = torch.ones(_MATMUL_SIZE, _MATMUL_SIZE)
+    watch, costs = Stopwatch(), []
+    for _ in range(5):
+        matrix @ matrix
+        costs.append(watch.lap().cpu)
+    return float(2 * _MATMUL_SIZE**3 / min(costs))
 
 
 def export_model(folder: Path, settings: Settings) -> Exported:

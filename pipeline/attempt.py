@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.base_checks import require_tuning_memory
 from pipeline.context import Context, Outcome
 from pipeline.errors import Busy, Cancelled, Failure, Interruption, as_failure
 from pipeline.files import (
@@ -31,12 +32,12 @@ from pipeline.gate import Nvml, open_nvml, pin, read_machine, require_gpu
 from pipeline.job import Job, plan_job
 from pipeline.journal import JournalWriter
 from pipeline.locks import Lock, gpu_lock
-from pipeline.profiles import Profile, find_profile
+from pipeline.profiles import Profile, find_profile, profile_of
 from pipeline.recipe import Recipe
 from pipeline.requests import REQUESTS_NAME, Requests
 from pipeline.run import FORMAT, Run
 from pipeline.secrets import redact
-from pipeline.stage import Identity, Stage, adopt
+from pipeline.stage import Identity, adopt
 
 HEARTBEAT_SECONDS = 5.0
 """How often a worker shows that it is alive."""
@@ -154,12 +155,12 @@ def _attempt(
     started = time.time()
     about = {"stage": job.stage.name, "variant": job.variant, "result": job.folder.name}
     recipe = job.recipe
-    profile = find_profile(recipe.profile)
+    profile = profile_of(recipe)
     where = {"pid": os.getpid(), "host": socket.gethostname(), "rehearsal": profile.rehearsal}
     try:
         journal.write("started", **about, **where)
         _note(job.run, "started", about)
-        device = _admit(profile, job.stage, journal, held, nvml)
+        device = _admit(profile, job, journal, held, nvml)
         context = _context(job, recipe, profile, cache, device, journal, requests)
         outcome = importlib.import_module(job.stage.entry).execute(context)
         now = _require_unchanged(job, cache)
@@ -180,7 +181,7 @@ def _attempt(
 
 
 def _admit(
-    profile: Profile, stage: Stage, journal: JournalWriter, held: ExitStack, nvml: Nvml | None
+    profile: Profile, job: Job, journal: JournalWriter, held: ExitStack, nvml: Nvml | None
 ) -> str:
     """Check the gate and pin the GPU that passed; returns the device."""
     if not profile.gated:
@@ -188,11 +189,13 @@ def _admit(
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return "cpu"
     gpu = require_gpu(read_machine(nvml or open_nvml(), os.environ))
-    if stage.accelerated:
+    if job.stage.name == "finetune":
+        require_tuning_memory(profile, job.recipe, gpu)
+    if job.stage.accelerated:
         held.enter_context(gpu_lock(gpu.uuid))
     os.environ.update(pin(gpu))
     journal.write("log", message=f"GPU {gpu.name} ({gpu.uuid})", level="info", gpu=gpu.uuid)
-    return "cuda" if stage.accelerated else "cpu"
+    return "cuda" if job.stage.accelerated else "cpu"
 
 
 def _context(

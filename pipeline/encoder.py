@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pipeline.encoder_files import embedding_table, load_model, load_tokenizer, save_folder
+from pipeline.attention import packs
+from pipeline.bidirectional import is_bidirectional, may_be_causal
+from pipeline.encoder_files import load_model, load_tokenizer, save_folder
 from pipeline.errors import BadInput, BadRecipe, StageFailure
+from pipeline.packing import Packed, first_position, is_packing
 from pipeline.profiles import Profile
 from pipeline.recipe import EncoderSettings
 
 Kind = Literal["query", "passage"]
-
-_PROBE_TOKENS = 8
-_PROBE_MOVES = 1e-6
 
 
 class Encoder:
@@ -55,6 +55,9 @@ class Encoder:
         self.settings = settings
         self.device = device
         self.dimension = settings.dimension or profile.dimension
+        self._first_position = first_position(
+            model, max(self.tokens_max("query"), self.tokens_max("passage"))
+        )
 
     def prefix(self, kind: Kind) -> str:
         """What is put before a text of this kind, character for character."""
@@ -84,10 +87,31 @@ class Encoder:
     def forward(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """Vectors of tokenised texts, (n, dimension) float32, with grad where it is enabled.
 
-        Pads on the right to the longest text given. Dropout follows `model.training`.
+        Packed where model and device can, else padded on the right to the longest text given; the
+        numbers are the same. Dropout follows `model.training`.
         """
         if not token_ids:
             return torch.zeros((0, self.dimension), device=self.device)
+        pooled = self._packed(token_ids) if self.packs else self._padded(token_ids)
+        cut = pooled[:, : self.dimension]
+        return functional.normalize(cut, dim=1) if self.profile.normalize else cut
+
+    @property
+    def packs(self) -> bool:
+        """Whether a forward pass would be packed now; it computes padding otherwise."""
+        if self._first_position is None or not is_packing(self.model):
+            return False
+        config = self.model.config
+        names = ("attention_probs_dropout_prob", "attention_dropout")
+        dropout = max(float(getattr(config, name, None) or 0) for name in names)
+        return packs(self.device, dropout if self.model.training else 0.0)
+
+    def _packed(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        assert self._first_position is not None
+        packed = Packed.of(token_ids, self._first_position, self.device)
+        return packed.pool(packed.states(self.model).float(), self.profile.pooling)
+
+    def _padded(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         longest = max(len(ids) for ids in token_ids)
         tokens = torch.tensor(
             [[*ids, *[self._padding] * (longest - len(ids))] for ids in token_ids]
@@ -97,8 +121,7 @@ class Encoder:
         hidden = self.model(
             input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)
         ).last_hidden_state.float()
-        pooled = pool(hidden, lengths.to(self.device), self.profile.pooling)[:, : self.dimension]
-        return functional.normalize(pooled, dim=1) if self.profile.normalize else pooled
+        return pool(hidden, lengths.to(self.device), self.profile.pooling)
 
     def encode(
         self,
@@ -160,6 +183,7 @@ class Encoder:
         Raises:
             ValueError: `folder` holds something that is no saved model.
             OSError: the disk is full; `folder` is untouched.
+            StageFailure: what was written reads from left to right only; `folder` is untouched.
         """
         tokens = max(self.tokens_max("query"), self.tokens_max("passage"))
         save_folder(
@@ -244,9 +268,7 @@ def load_encoder(folder: Path, profile: Profile, settings: EncoderSettings, devi
             next_step=f"Set encoder.dimension to at most {width}, or to 0 for all.",
         )
     model.train(False)
-    # A model that pools its last token is causal by design (Qwen3-Embedding, for one).
-    may_be_causal = profile.architecture == "sentence_transformers" and profile.pooling == "last"
-    if not may_be_causal and not is_bidirectional(model, tokenizer):
+    if not may_be_causal(profile) and not is_bidirectional(model, tokenizer):
         raise BadInput(
             f"{folder} reads text from left to right only: its first token doesn't see the last.",
             safe="Nothing was changed.",
@@ -256,26 +278,6 @@ def load_encoder(folder: Path, profile: Profile, settings: EncoderSettings, devi
     place = torch.device(device)
     torch.nn.Module.to(model, place)
     return Encoder(model, tokenizer, profile, settings, place)
-
-
-def is_bidirectional(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Whether the first token's state moves when the last token changes.
-
-    Config flags can be ignored by an attention implementation; what comes out can't lie.
-    """
-    table = embedding_table(model)
-    special = set(tokenizer.all_special_ids)
-    usable = [row for row in range(len(table)) if row not in special]
-    start, last = usable[: _PROBE_TOKENS - 1], usable[-1]
-    # Tokens that no training text held may share one vector: take one that differs.
-    other = next((row for row in usable if not torch.equal(table[row], table[last])), last)
-    device = table.device
-    with torch.inference_mode():
-        states = [
-            model(input_ids=torch.tensor([[*start, end]], device=device)).last_hidden_state[0, 0]
-            for end in (last, other)
-        ]
-    return float((states[0] - states[1]).abs().max()) > _PROBE_MOVES
 
 
 def _not_finite(profile: Profile) -> StageFailure:

@@ -5,6 +5,8 @@ Imports no torch: its error is known by its name.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -18,6 +20,25 @@ part of a fingerprint, so with a smaller one the same attempt goes on."""
 
 _CPU_WORDS = ("not enough memory", "can't allocate memory", "cannot allocate memory")
 """What torch's CPU allocator says, in a RuntimeError (c10/core/impl/alloc_cpu.cpp)."""
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""What glibc's mallopt(3) calls its settings."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process use freed memory again instead of asking the system for it anew.
+
+    A training step frees and takes the same blocks of megabytes over and over; each time the
+    system hands them out page by page and filled with zeros. For all that follows in this
+    process; nothing where the C library isn't glibc.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_MAX, 0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -72,6 +93,18 @@ def out_of_memory(recipe: Recipe, device: str, setting: Setting) -> StageFailure
     )
 
 
+def one_text_too_long(device: str, tokens: int) -> StageFailure:
+    """The failure for a text whose training pass alone takes more than there is."""
+    whose = "GPU's" if device == "cuda" else "machine's"
+    return StageFailure(
+        f"The {whose} memory was full while the model trained, although every text went through "
+        f"it alone; the longest has {tokens} tokens.",
+        safe="Finished results are kept, and so is the last checkpoint of a training, from which "
+        "it goes on.",
+        next_step=_without_remedy(device, "finetune.micro_batch_size"),
+    )
+
+
 def smaller(recipe: Recipe, device: str, setting: Setting) -> Mapping[str, Any]:
     """Half of the setting, by its name; empty where a smaller one can't help."""
     value = int(flatten(recipe)[setting])
@@ -83,7 +116,7 @@ def smaller(recipe: Recipe, device: str, setting: Setting) -> Mapping[str, Any]:
 
 def _without_remedy(device: str, setting: Setting) -> str:
     if setting == "finetune.micro_batch_size":
-        reason = f"{setting} is 1 already, so no smaller batch is left."
+        reason = "Texts go through the model one by one already."
     elif device == "cpu":
         reason = "On a CPU texts are encoded one by one already."
     else:

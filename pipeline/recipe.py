@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,10 @@ from pipeline.setting_rules import check_ranges, typed_value
 
 FORMAT = 1
 """Version of `recipe.toml`; a newer one is refused, never guessed at."""
+
+
+BASE_TEACHER = "base"
+"""The name of the base model as a teacher in training."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,9 @@ class EncoderSettings:
     """Texts a forward pass outside of training. Ours."""
     dimension: int = 0
     """Keep so many leading dimensions (Matryoshka); 0 keeps all."""
+    instruction: str = ""
+    """What the model is told about the task, where its profile takes that; empty: the profile's
+    own."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,107 @@ class PrepSettings:
     """A candidate above this share of the lowest positive's score is no negative."""
     search_depth: int = 100
     """Candidates looked at for each query before they are filtered. Ours."""
+    rule: str = "percentage"
+    """`top`, `shifted`, `absolute`, `margin` or `percentage`: see `pipeline.mining.rules`. Ours, as
+    all that follow."""
+    positive_margin: float = 0.05
+    """By the rule `margin` a candidate must score so much less than the lowest positive."""
+    score_max: float = 0.7
+    """By the rule `absolute` no candidate above this score is a negative."""
+    skip: int = 10
+    """By the rule `shifted` so many of the best candidates are passed over."""
+    sample_from: int = 0
+    """Draw the negatives from so many of the best that the rule leaves; 0: take the best."""
+    exclude: str = "text"
+    """What a positive keeps from being a negative: its `text`, all of its `document`, or all of
+    the `group` of near-duplicate documents."""
+    duplicate_similarity: float = 0.0
+    """Passages at least so alike to a positive (cosine) are no negatives; 0: any may be."""
+    teacher: str = ""
+    """The profile, or sentence-transformers folder, that mines; empty: the base model."""
+    reranker: str = ""
+    """A folder with a cross-encoder; it scores the `search_depth` best candidates anew."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters instead of all weights (`[finetune.lora]`)."""
+
+    rank: int = 0
+    """Columns of an adapter; 0 trains all weights."""
+    alpha: float = 32.0
+    """An adapter's product counts alpha / rank."""
+    dropout: float = 0.0
+    """Of what goes into an adapter, in training."""
+    modules: tuple[str, ...] = ()
+    """Names of the linear layers that get one; none: those of the architecture."""
+
+
+@dataclass(frozen=True)
+class WarmupSettings:
+    """Training on bare passages before (`[finetune.warmup]`)."""
+
+    objective: str = "none"
+    """`none`, `mlm` or `tsdae` for encoders with a mask token, `pairs` for any encoder."""
+    epochs: int = 1
+    learning_rate: float = 3e-5
+    """TSDAE's; decays like that of the training."""
+    batch_size: int = 16
+    """Passages or pairs a step. Ours: TSDAE used 8, pairs learn from more."""
+    checkpoint_steps: int = 200
+    """Steps between two checkpoints of the warm-up."""
+
+
+@dataclass(frozen=True)
+class FalseNegativeSettings:
+    """Suspected answers among the negatives (`[finetune.false_negatives]`)."""
+
+    teacher: str = ""
+    """Whose scores tell: `base` for the base model, a profile, or a sentence-transformers folder;
+    empty masks known answers only."""
+    margin: float = 0.05
+    """A passage above s - margin * |s| is no negative, s being the positive's score. NV-Retriever's
+    95 %, as in mining."""
+
+
+@dataclass(frozen=True)
+class TripletSettings:
+    """The triplet loss over mined negatives (`[finetune.triplet]`)."""
+
+    weight: float = 0.0
+    margin: float = 0.1
+    """By how much of a cosine the positive is to be nearer. FaceNet's 0.2 of a squared distance."""
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """Learning from a teacher (`[finetune.distillation]`)."""
+
+    weight: float = 0.0
+    teacher: str = ""
+    """`base`, a profile, or a folder: of a sentence-transformers model, or of a cross-encoder for
+    the losses of scores."""
+    loss: str = "cosine"
+    """`cosine` or `mse` of the teacher's vectors; `kl` or `margin_mse` of its scores."""
+    teacher_temperature: float = 1.0
+    """What the teacher's scores are divided by: 1 for a reranker's logits under `kl`, about
+    `finetune.temperature` for cosines."""
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Files of pairs trained on beside the run's own examples (`[finetune.tasks]`)."""
+
+    retrieval: tuple[str, ...] = ()
+    """Questions and passages that answer them; see `pipeline.finetune.tasks.read_pairs`."""
+    retrieval_weight: float = 0.25
+    """Batches of each file for each step. Ours, as the other weights."""
+    sts: tuple[str, ...] = ()
+    """Pairs with graded similarity."""
+    sts_weight: float = 0.25
+    classification: tuple[str, ...] = ()
+    """Pairs of one class (1) or of two (0)."""
+    classification_weight: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -167,7 +275,8 @@ class FinetuneSettings:
     auto_scale: bool = True
     """Under `AUTO_SCALE_BELOW` examples, scale batch and intervals down."""
     micro_batch_size: int = 8
-    """Texts a forward pass; changes memory and speed, never the loss. Ours."""
+    """A forward pass takes as many tokens as so many of the longest texts have, and half where
+    memory is full; changes memory and speed, never the loss. Ours."""
     hard_negatives: int = 4
     """Used a query, of those mined."""
     in_batch_negatives: bool = True
@@ -178,6 +287,34 @@ class FinetuneSettings:
     gradient_clip: float = 1.0
     checkpoint_steps: int = 100
     validation_steps: int = 100
+    patience: int = 0
+    """Validations in a row without a gain after which training ends, where the dev set can tell;
+    0: never. Ours, as all that follow to `refresh_negatives`."""
+    probe: str = ""
+    """What is scored before and after to see what was forgotten: `python` (summaries and bodies of
+    the standard library's docstrings) or a BEIR folder; empty: nothing, unless `interpolate`
+    needs `python`."""
+    probe_tolerance: float = 0.02
+    """So much nDCG@10 may be lost on the probe."""
+    interpolate: bool = False
+    """Keep the best mean of base and tuned weights (WiSE-FT) instead of the tuned ones."""
+    refresh_negatives: bool = False
+    """Mine negatives anew with the trained weights before every epoch but the first."""
+    positives: str = "one"
+    """Of a query with several: `one` an epoch in turn, or all in one loss: `each` against the
+    negatives, `supervised` (SupCon) or `any` (MIL-NCE). Ours, as all that follow."""
+    contrastive_weight: float = 1.0
+    """Of InfoNCE, beside the other losses."""
+    matryoshka: bool = False
+    """Train the leading dimensions too, so that vectors can be cut."""
+    matryoshka_dimensions: tuple[int, ...] = ()
+    """Which ones; none: the profile's."""
+    false_negatives: FalseNegativeSettings = field(default_factory=FalseNegativeSettings)
+    triplet: TripletSettings = field(default_factory=TripletSettings)
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    warmup: WarmupSettings = field(default_factory=WarmupSettings)
+    tasks: TaskSettings = field(default_factory=TaskSettings)
 
 
 @dataclass(frozen=True)
@@ -252,15 +389,7 @@ def default_settings() -> dict[str, Any]:
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
     """A recipe as settings by dotted name."""
-    flat: dict[str, Any] = {}
-    for section in dataclasses.fields(Recipe):
-        value = getattr(recipe, section.name)
-        if dataclasses.is_dataclass(value):
-            for entry in dataclasses.fields(value):
-                flat[f"{section.name}.{entry.name}"] = getattr(value, entry.name)
-        else:
-            flat[section.name] = value
-    return flat
+    return dict(_flat(recipe, ""))
 
 
 def apply(recipe: Recipe, overrides: Overrides, where: str) -> Recipe:
@@ -276,16 +405,12 @@ def apply(recipe: Recipe, overrides: Overrides, where: str) -> Recipe:
             outside its range.
     """
     known = flatten(recipe)
-    sections: dict[str, dict[str, Any]] = {}
+    typed: dict[str, Any] = {}
     for name, value in overrides.items():
         if name not in known:
             raise _unknown(name, known, where)
-        section, _, entry = name.rpartition(".")
-        sections.setdefault(section, {})[entry] = typed_value(name, value, _types()[name], where)
-    changed: dict[str, Any] = sections.pop("", {})
-    for section, entries in sections.items():
-        changed[section] = dataclasses.replace(getattr(recipe, section), **entries)
-    result = dataclasses.replace(recipe, **changed)
+        typed[name] = typed_value(name, value, _types()[name], where)
+    result: Recipe = _changed(recipe, typed)
     check_ranges(flatten(result), where)
     return result
 
@@ -329,24 +454,54 @@ def read_overrides(path: Path) -> dict[str, Any]:
             safe="Nothing was changed.",
             next_step="Use the embedsmith version that wrote it, or a later one.",
         )
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{entry}": inner for entry, inner in value.items()}
-        else:
-            flat[key] = value
-    return flat
+    return _dotted(document, "")
 
 
 def write_overrides(path: Path, overrides: Overrides) -> None:
     """Write settings as a recipe or variant file, durably."""
     document: dict[str, Any] = {"format": FORMAT}
     for name in sorted(overrides, key=lambda name: ("." in name, name)):
-        section, _, entry = name.rpartition(".")
-        target = document.setdefault(section, {}) if section else document
+        *tables, entry = name.split(".")
+        target = document
+        for table in tables:
+            target = target.setdefault(table, {})
         value = overrides[name]
         target[entry] = list(value) if isinstance(value, tuple) else value
     write_text(path, tomli_w.dumps(document))
+
+
+def _flat(table: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for entry in dataclasses.fields(table):
+        value = getattr(table, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from _flat(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name, value
+
+
+def _changed(table: Any, values: Mapping[str, Any]) -> Any:
+    """A table of settings with some of them, by dotted name, replaced."""
+    changed: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        first, _, rest = name.partition(".")
+        if rest:
+            inner.setdefault(first, {})[rest] = value
+        else:
+            changed[first] = value
+    for first, rests in inner.items():
+        changed[first] = _changed(getattr(table, first), rests)
+    return dataclasses.replace(table, **changed)
+
+
+def _dotted(document: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            flat |= _dotted(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _unknown(name: str, known: Mapping[str, Any], where: str) -> BadRecipe:
@@ -360,10 +515,13 @@ def _unknown(name: str, known: Mapping[str, Any], where: str) -> BadRecipe:
 @cache
 def _types() -> Mapping[str, Any]:
     """Every setting's type, by dotted name; found when the first one is changed."""
-    hints: dict[str, Any] = {}
-    for name, kind in get_type_hints(Recipe).items():
+    return dict(_typed(Recipe, ""))
+
+
+def _typed(table: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, kind in get_type_hints(table).items():
         if dataclasses.is_dataclass(kind):
-            hints |= {f"{name}.{e}": k for e, k in get_type_hints(kind).items()}
+            assert isinstance(kind, type)
+            yield from _typed(kind, f"{prefix}{name}.")
         else:
-            hints[name] = kind
-    return hints
+            yield prefix + name, kind

@@ -15,7 +15,7 @@ from pipeline.errors import BadInput, BadRecipe
 from pipeline.files import read_json, write_json
 from pipeline.journal import read_journal
 from pipeline.locks import Lock
-from pipeline.profiles import Profile, base_recipe, find_profile
+from pipeline.profiles import Profile, base_recipe, find_profile, profile_of
 from pipeline.recipe import Overrides, Recipe, apply, flatten, read_overrides, write_overrides
 
 FORMAT = 1
@@ -162,7 +162,7 @@ class Run:
                 )
             overlay = read_overrides(path)
             recipe = apply(recipe, overlay, str(path))
-            require_kind(profile, find_profile(recipe.profile), str(path))
+            require_kind(profile, profile_of(recipe), str(path))
         return recipe
 
     def variants(self) -> tuple[str, ...]:
@@ -275,7 +275,7 @@ def create_run(path: Path, profile: Profile, overrides: Overrides, where: str) -
         BadRecipe: a setting is unknown or out of range; nothing is made then.
     """
     recipe = apply(base_recipe(profile), overrides, where)
-    require_kind(profile, find_profile(recipe.profile), where)
+    require_kind(profile, profile_of(recipe), where)
     write_overrides(path / "recipe.toml", flatten(recipe))
     return Run(path)
 
@@ -308,7 +308,7 @@ def changed_recipe(run: Run, overrides: Overrides, where: str, variant: str = ""
     if variant:
         overrides = _overlay(run.variant_path(variant)) | dict(overrides)
     changed = apply(recipe, overrides, where)
-    require_kind(profile, find_profile(changed.profile), where)
+    require_kind(profile, profile_of(changed), where)
     return changed
 
 

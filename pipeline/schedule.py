@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from pipeline.recipe import FinetuneSettings
 
 AUTO_SCALE_BELOW = 2000
 """Training examples under which batch and intervals scale down."""
+
+SMALL_BELOW, LARGE_FROM = 1000, 10_000
+"""Training examples between which a data set is of medium size in the published guidance."""
+
+WARMUP_SHARE = 0.05
+"""Of all steps; the published guidance asks for 5 to 10 %."""
 
 
 @dataclass(frozen=True)
@@ -56,4 +63,61 @@ def schedule_for(examples: int, settings: FinetuneSettings) -> Schedule:
         warmup_steps=min(settings.warmup_steps, total // 10),
         checkpoint_steps=interval(settings.checkpoint_steps),
         validation_steps=interval(settings.validation_steps),
+    )
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What the published guidance says to a training of this size, where settings differ.
+
+    Attributes:
+        settings: by dotted name, those that would change; empty where all fit.
+        reason: why, in one sentence.
+    """
+
+    settings: Mapping[str, int]
+    reason: str
+
+    @property
+    def arguments(self) -> str:
+        """The options of the command line that take it."""
+        return " ".join(f"--set {name}={value}" for name, value in self.settings.items())
+
+
+def suggestion(examples: int, dev_queries: int, settings: FinetuneSettings) -> Suggestion:
+    """Epochs and warm-up by the size of the data; shown, never applied by itself.
+
+    The table of the published recipe (NVIDIA-NeMo/Nemotron, recipes/embed/README.md, "How many
+    epochs"): below 1,000 examples two, a third one only while validation still improves, which
+    needs dev questions; below 10,000 at most two; from there on one. Warm-up 5 to 10 % of the
+    steps ("Key hyperparameters"). Its learning rate is the default for any size: half and double
+    are to be tried, and no rule says which is better.
+
+    Args:
+        examples: training rows.
+        dev_queries: held-out questions that choose the best checkpoint.
+        settings: what would be used.
+    """
+    if examples < SMALL_BELOW:
+        low, high = 2, 3 if dev_queries else 2
+    elif examples < LARGE_FROM:
+        low, high = 1, 2
+    else:
+        low, high = 1, 1
+    epochs = min(max(settings.epochs, low), high)
+    total = schedule_for(examples, replace(settings, epochs=epochs)).total_steps
+    # Half of what is asked for is near enough: the warm-up of a short training is few steps anyway.
+    warmup = round(total * WARMUP_SHARE)
+    fits = settings.warmup_steps >= warmup // 2
+    wanted = {"finetune.epochs": epochs} | ({} if fits else {"finetune.warmup_steps": warmup})
+    changed = {
+        name: value
+        for name, value in wanted.items()
+        if value != getattr(settings, name.removeprefix("finetune."))
+    }
+    span = f"{low} epoch{'s' if low > 1 else ''}" if low == high else f"{low} to {high} epochs"
+    return Suggestion(
+        changed,
+        f"For {examples:,} training questions the published guidance is {span}, a warm-up of "
+        f"{WARMUP_SHARE:.0%} of the steps, and a learning rate tried at half and double too",
     )

@@ -11,7 +11,12 @@ from pipeline.errors import BadRecipe
 _CHOICES = {
     "sdg.writer": ("endpoint", "offline"),
     "sdg.rank_with": ("base", "bm25"),
+    "prep.rule": ("top", "shifted", "absolute", "margin", "percentage"),
+    "prep.exclude": ("text", "document", "group"),
     "finetune.schedule": ("cosine", "linear"),
+    "finetune.positives": ("one", "each", "supervised", "any"),
+    "finetune.distillation.loss": ("cosine", "mse", "kl", "margin_mse"),
+    "finetune.warmup.objective": ("none", "mlm", "tsdae", "pairs"),
     "deploy.target": ("local", "nim"),
 }
 _AT_LEAST: dict[str, float] = {
@@ -50,6 +55,10 @@ _AT_LEAST: dict[str, float] = {
     "encoder.dimension": 0,
     "prep.hard_negatives": 0,
     "prep.search_depth": 1,
+    "prep.positive_margin": 0,
+    "prep.skip": 0,
+    "prep.sample_from": 0,
+    "prep.duplicate_similarity": 0,
     "finetune.epochs": 1,
     "finetune.learning_rate": 0,
     "finetune.warmup_steps": 0,
@@ -61,12 +70,31 @@ _AT_LEAST: dict[str, float] = {
     "finetune.gradient_clip": 0,
     "finetune.checkpoint_steps": 1,
     "finetune.validation_steps": 1,
+    "finetune.patience": 0,
+    "finetune.probe_tolerance": 0,
+    "finetune.contrastive_weight": 0,
+    "finetune.false_negatives.margin": -1,
+    "finetune.triplet.weight": 0,
+    "finetune.triplet.margin": 0,
+    "finetune.distillation.weight": 0,
+    "finetune.distillation.teacher_temperature": 1e-4,
+    "finetune.lora.rank": 0,
+    "finetune.lora.alpha": 1e-3,
+    "finetune.lora.dropout": 0,
+    "finetune.warmup.epochs": 1,
+    "finetune.tasks.retrieval_weight": 0,
+    "finetune.tasks.sts_weight": 0,
+    "finetune.tasks.classification_weight": 0,
+    "finetune.warmup.learning_rate": 0,
+    "finetune.warmup.batch_size": 2,
+    "finetune.warmup.checkpoint_steps": 1,
     "deploy.port": 0,
     "deploy.health_timeout_seconds": 1,
     "verify.tolerance": 0,
     "verify.tolerance_low_k": 0,
 }
 _AT_MOST: dict[str, float] = {
+    "finetune.probe_tolerance": 1,
     "sdg.complexity_max": 5,
     "sdg.hops_max": 3,
     "sdg.threshold": 10,
@@ -76,6 +104,11 @@ _AT_MOST: dict[str, float] = {
     "sdg.rounds": 20,
     "corpus.near_duplicate_containment": 1,
     "prep.positive_percentage": 1,
+    "prep.duplicate_similarity": 1,
+    "finetune.false_negatives.margin": 1,
+    "finetune.triplet.margin": 2,
+    "finetune.lora.rank": 512,
+    "finetune.lora.dropout": 0.9,
     "deploy.port": 65535,
 }
 _STYLES = ("question", "keyword", "symptom", "terse")
@@ -87,14 +120,20 @@ _WEIGHTS = (
     "sdg.weight_specific",
     "sdg.weight_natural",
 )
+_LOSSES = (
+    "finetune.contrastive_weight",
+    "finetune.triplet.weight",
+    "finetune.distillation.weight",
+)
 _CHARACTERS_MAX = {
     "sdg.audience": 500,
     "sdg.language": 60,
     "sdg.examples": 300,
     "sdg.avoid": 400,
+    "encoder.instruction": 300,
 }
-"""The longest text of what guides the writer, each example by itself. Ours: it goes into every
-writing call, and real queries are shorter."""
+"""The longest text of what guides the writer, each example by itself, or the encoder. Ours: it
+goes into every writing call or query, and real queries are shorter."""
 _EXAMPLES_MAX = 20
 _ASCII = rb"Az \u0041 +AGE- 09 .xn--4ca.x"
 _JOINERS = "\u200c\u200d"
@@ -135,6 +174,7 @@ def check_ranges(flat: Mapping[str, Any], where: str) -> None:
         raise _refused("sdg.styles", list(flat["sdg.styles"]), wanted, where)
     if not any(flat[name] for name in _WEIGHTS):
         raise _refused("sdg.weight_answerable", 0, "above 0, or another weight", where)
+    _check_losses(flat, where)
     if not holds_ascii(flat["corpus.encoding"]):
         wanted = "an encoding that Python knows and that keeps ASCII, such as cp1252 or shift_jis"
         raise _refused("corpus.encoding", flat["corpus.encoding"], wanted, where)
@@ -154,6 +194,17 @@ def holds_ascii(encoding: str) -> bool:
         return _ASCII.decode(encoding) == _ASCII.decode()
     except (LookupError, UnicodeError, ValueError):
         return False
+
+
+def _check_losses(flat: Mapping[str, Any], where: str) -> None:
+    if not any(flat[name] for name in _LOSSES):
+        raise _refused("finetune.contrastive_weight", 0, "above 0, or another loss's", where)
+    if flat["finetune.distillation.weight"] and not flat["finetune.distillation.teacher"]:
+        wanted = "base, a profile or a folder, where finetune.distillation.weight is above 0"
+        raise _refused("finetune.distillation.teacher", "", wanted, where)
+    if any(width < 1 for width in flat["finetune.matryoshka_dimensions"]):
+        given = list(flat["finetune.matryoshka_dimensions"])
+        raise _refused("finetune.matryoshka_dimensions", given, "dimensions from 1 on", where)
 
 
 def _check_guidance(flat: Mapping[str, Any], where: str) -> None:

@@ -17,16 +17,17 @@ from pipeline.deploy.records import ServiceRecord
 from pipeline.deploy.services import find_service
 from pipeline.errors import BadInput, Failure
 from pipeline.eval.sets import eval_sets_digest
-from pipeline.files import digest_file, digest_value, read_json
+from pipeline.files import digest_file, digest_folder, digest_value, read_json
 from pipeline.journal import ending, read_journal
 from pipeline.locks import is_held
-from pipeline.profiles import Profile, find_profile
-from pipeline.recipe import Recipe, flatten
+from pipeline.prep.preview import PREVIEW
+from pipeline.profiles import Profile, find_profile, profile_of
+from pipeline.recipe import BASE_TEACHER, Recipe, flatten
 from pipeline.review.kept import kept_digest, load_kept
 from pipeline.run import Result, Run
 from pipeline.sdg.rounds import last_round
 from pipeline.sdg.trial import TRIAL, TRIAL_DOCUMENTS
-from pipeline.weights import weights_digest
+from pipeline.weights import folder_digest, weights_digest
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Stage:
         version: raised when the same inputs would give another result.
         entry: the module whose `execute` does the work; imported by the worker alone.
         needs: the stages whose results it reads.
-        also: further inputs that identify its result: `source`, `queries`, `kept`, `base`, `sets`,
-            or how many `documents` a trial takes.
+        also: further inputs that identify its result: `source`, `queries`, `kept`, `base`,
+            `teachers` (what mines beside it), `lessons` (who teaches in training), `tasks`,
+            `probe`, `sets`, or how many `documents` a trial takes.
         sections: the recipe's sections that it depends on.
         accelerated: whether it uses the GPU.
     """
@@ -61,7 +63,7 @@ STAGES: tuple[Stage, ...] = (
         1,
         "pipeline.prep.stage",
         ("corpus", "sdg"),
-        ("kept", "base"),
+        ("kept", "base", "teachers"),
         ("prep", "encoder"),
         True,
     ),
@@ -70,7 +72,7 @@ STAGES: tuple[Stage, ...] = (
         1,
         "pipeline.finetune.stage",
         ("corpus", "prep"),
-        ("base",),
+        ("base", "lessons", "tasks", "probe"),
         ("finetune", "encoder", "seed"),
         True,
     ),
@@ -118,7 +120,20 @@ TRIAL_STAGE = Stage(
 )
 """A try on a few documents: a worker does it like a stage, but no stage follows from it."""
 
-JOB_NAMES = (*STAGE_NAMES, TRIAL)
+PREVIEW_STAGE = Stage(
+    PREVIEW,
+    1,
+    "pipeline.prep.preview_stage",
+    ("corpus", "sdg"),
+    ("kept", "base", "teachers"),
+    ("prep", "encoder"),
+    True,
+)
+"""A look at the scores before `prep`."""
+
+_ASIDE = (TRIAL_STAGE, PREVIEW_STAGE)
+
+JOB_NAMES = (*STAGE_NAMES, *(stage.name for stage in _ASIDE))
 """Everything that a worker can be started for."""
 
 NOT_IDENTITY: Mapping[str, str] = {
@@ -135,6 +150,10 @@ NOT_IDENTITY: Mapping[str, str] = {
     "encoder.batch_size": "speed and memory",
     "finetune.micro_batch_size": "memory; a smaller one goes on from the same checkpoint",
     "finetune.checkpoint_steps": "how much a crash costs",
+    "finetune.warmup.checkpoint_steps": "how much a crash costs",
+    "finetune.tasks.retrieval": "what the files hold counts, not where they lie",
+    "finetune.tasks.sts": "what the files hold counts, not where they lie",
+    "finetune.tasks.classification": "what the files hold counts, not where they lie",
     "deploy.host": "an endpoint is probed",
     "deploy.port": "an endpoint is probed",
     "deploy.health_timeout_seconds": "an endpoint is probed",
@@ -164,12 +183,51 @@ CAME_LATER: Mapping[str, Any] = {
     "sdg.calls_max": 0,
     "sdg.attempts": 2,
     "sdg.avoid": (),
+    "prep.rule": "percentage",
+    "prep.positive_margin": 0.05,
+    "prep.score_max": 0.7,
+    "prep.skip": 10,
+    "prep.sample_from": 0,
+    "prep.exclude": "text",
+    "prep.duplicate_similarity": 0.0,
+    "prep.teacher": "",
+    "prep.reranker": "",
+    "finetune.patience": 0,
+    "finetune.probe": "",
+    "finetune.probe_tolerance": 0.02,
+    "finetune.interpolate": False,
+    "finetune.refresh_negatives": False,
+    "encoder.instruction": "",
+    "finetune.positives": "one",
+    "finetune.contrastive_weight": 1.0,
+    "finetune.matryoshka": False,
+    "finetune.matryoshka_dimensions": (),
+    "finetune.false_negatives.teacher": "",
+    "finetune.false_negatives.margin": 0.05,
+    "finetune.triplet.weight": 0.0,
+    "finetune.triplet.margin": 0.1,
+    "finetune.distillation.weight": 0.0,
+    "finetune.distillation.teacher": "",
+    "finetune.distillation.loss": "cosine",
+    "finetune.distillation.teacher_temperature": 1.0,
+    "finetune.lora.rank": 0,
+    "finetune.lora.alpha": 32.0,
+    "finetune.lora.dropout": 0.0,
+    "finetune.lora.modules": (),
+    "finetune.tasks.retrieval_weight": 0.25,
+    "finetune.tasks.sts_weight": 0.25,
+    "finetune.tasks.classification_weight": 0.25,
+    "finetune.warmup.objective": "none",
+    "finetune.warmup.epochs": 1,
+    "finetune.warmup.learning_rate": 3e-5,
+    "finetune.warmup.batch_size": 16,
 }
 """Settings that came when results existed already, each with the value that changes nothing: with
 it a setting is left out of the identity, so an upgrade makes no finished stage stale."""
 
 _STAGE_INPUT_LEFT_OUT: Mapping[tuple[str, str], str] = {
     ("prep", "sdg"): "the kept set stands for it: accept and undo leave nothing stale",
+    (PREVIEW, "sdg"): "as for prep",
 }
 
 State = Literal["done", "stale", "new", "waiting", "running", "vanished", "failed", "stopped"]
@@ -219,8 +277,8 @@ class Status:
 
 
 def find_stage(name: str) -> Stage:
-    """A stage, or the trial, by name."""
-    return (*STAGES, TRIAL_STAGE)[JOB_NAMES.index(name)]
+    """A stage, the trial or the preview, by name."""
+    return (*STAGES, *_ASIDE)[JOB_NAMES.index(name)]
 
 
 def folder_of(run: Run, variant: str, status: Status) -> Path:
@@ -311,6 +369,11 @@ def trial_status(
     return job_statuses(run, variant, TRIAL, cache, options or {}, recipe)[-1]
 
 
+def preview_status(run: Run, variant: str, cache: Path, recipe: Recipe | None = None) -> Status:
+    """Where the preview stands that the recipe means now; see `status_of_run`."""
+    return job_statuses(run, variant, PREVIEW, cache, {}, recipe)[-1]
+
+
 def job_statuses(
     run: Run,
     variant: str,
@@ -321,9 +384,10 @@ def job_statuses(
 ) -> tuple[Status, ...]:
     """The status of a worker's job and of all that it may need, in order; see `status_of_run`."""
     setting = _setting(run, variant, cache, options, recipe)
-    if name != TRIAL:
+    if name in STAGE_NAMES:
         return _statuses(setting, STAGES[: STAGE_NAMES.index(name) + 1])
-    return _statuses(setting, (*map(find_stage, TRIAL_STAGE.needs), TRIAL_STAGE))
+    aside = find_stage(name)
+    return _statuses(setting, (*map(find_stage, aside.needs), aside))
 
 
 def _statuses(
@@ -359,7 +423,7 @@ def _setting(
     recipe: Recipe | None,
 ) -> _Setting:
     recipe = recipe or run.recipe(variant)
-    return _Setting(run, variant, recipe, find_profile(recipe.profile), cache, options or {})
+    return _Setting(run, variant, recipe, profile_of(recipe), cache, options or {})
 
 
 def _status(setting: _Setting, stage: Stage, earlier: Mapping[str, Status]) -> Status:
@@ -404,8 +468,19 @@ def _other_inputs(
         inputs["kept"] = kept_digest(load_kept(run, sdg.folder, recipe.sdg.threshold))
     if "base" in stage.also:
         inputs["base"] = base_digest(setting.profile, setting.cache)
+    if "teachers" in stage.also:
+        inputs |= _teachers(recipe, setting.cache)
+    if "lessons" in stage.also:
+        inputs |= lesson_digests(recipe, setting.cache)
     if "sets" in stage.also:
         inputs["sets"] = eval_sets_digest(run)
+    if "tasks" in stage.also and (tasks := _task_digests(run, recipe)):
+        # Only where there are any, so that they made no earlier result stale.
+        inputs["tasks"] = tasks
+    if "probe" in stage.also and recipe.finetune.probe not in ("", "python"):
+        # Only a user's own set: what ships with Python is named by the setting.
+        folder = run.path / Path(recipe.finetune.probe).expanduser()
+        inputs["probe"] = digest_value(digest_folder(folder))
     if "documents" in stage.also:
         # Which ones follows from the corpus and the seed.
         inputs["documents"] = int(options.get("documents", TRIAL_DOCUMENTS))
@@ -414,6 +489,60 @@ def _other_inputs(
         instance = service.instance if service else ""
         inputs["service"] = options.get("url", instance) + options.get("again", "")
     return inputs
+
+
+def _teachers(recipe: Recipe, cache: Path) -> dict[str, str]:
+    """The identity of what mines beside the base model; only where there is any."""
+    named: dict[str, str] = {}
+    if recipe.prep.teacher:
+        named["teacher"] = base_digest(find_profile(recipe.prep.teacher), cache)
+    if recipe.prep.reranker:
+        named["reranker"] = folder_digest(Path(recipe.prep.reranker).expanduser(), cache)
+    return named
+
+
+def lesson_digests(recipe: Recipe, cache: Path) -> dict[str, str]:
+    """The identity of those that training learns from; only where there are any.
+
+    The base model is an input of its own.
+    """
+    settings = recipe.finetune
+    named = {
+        "false_negatives": settings.false_negatives.teacher,
+        "distillation": settings.distillation.teacher if settings.distillation.weight else "",
+    }
+    return {
+        what: _teacher_digest(name, cache)
+        for what, name in named.items()
+        if name not in ("", BASE_TEACHER)
+    }
+
+
+def _teacher_digest(name: str, cache: Path) -> str:
+    """Of a folder, which may hold a cross-encoder and so is no profile, or of a known profile."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder_digest(folder, cache)
+    return base_digest(find_profile(name), cache)
+
+
+def _task_digests(run: Run, recipe: Recipe) -> dict[str, list[str]]:
+    """What the files of `finetune.tasks` hold, by kind; a missing one is said when training."""
+    tasks = recipe.finetune.tasks
+    named = {
+        "retrieval": tasks.retrieval,
+        "sts": tasks.sts,
+        "classification": tasks.classification,
+    }
+    found = {
+        kind: [run.path / Path(name).expanduser() for name in names]
+        for kind, names in named.items()
+        if names
+    }
+    return {
+        kind: [digest_file(path) if path.is_file() else "" for path in paths]
+        for kind, paths in found.items()
+    }
 
 
 def _measured_again(identity: Identity, last: Result) -> Identity:

@@ -16,7 +16,8 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from pipeline.encoder import Encoder, is_bidirectional
+from pipeline.bidirectional import is_bidirectional
+from pipeline.encoder import Encoder
 from pipeline.export.graph import EmbeddingGraph
 from pipeline.export.records import INPUTS, OUTPUT, Gate, Measured, Parity
 

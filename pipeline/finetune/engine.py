@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from pipeline.dropout import make_cheap
 from pipeline.encoder import Encoder
 from pipeline.errors import StageFailure
 from pipeline.finetune.batches import Batch, Sampler
 from pipeline.finetune.examples import TrainingSet
 from pipeline.finetune.gradients import (
+    Budget,
     Tokens,
     activation_budget,
     activation_bytes,
     backward,
 )
-from pipeline.finetune.losses import info_nce
+from pipeline.finetune.objective import LossParts, Objective
+from pipeline.finetune.precision import pays_in_bf16
+from pipeline.finetune.randomness import TorchState
 from pipeline.finetune.rates import learning_rate
+from pipeline.finetune.speed import Shape, memory_bytes, peak_flops, training_flops
+from pipeline.finetune.tasks import Tasks
+from pipeline.memory import is_out_of_memory, keep_freed_memory, one_text_too_long
 from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import Schedule
+
+_HALVINGS_MAX = 40
+"""More than from all of a large GPU's memory down to one token."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What an engine found out about its machine, and a resumed training must not find anew.
+
+    Attributes:
+        pass_tokens: see `Budget`.
+        kept_tokens: see `Budget`.
+        bf16: whether matrix products are computed in bfloat16.
+    """
+
+    pass_tokens: int
+    kept_tokens: int
+    bf16: bool
 
 
 @dataclass(frozen=True)
@@ -36,7 +61,13 @@ class StepReport:
         rows: examples in the batch.
         tokens: in its unique texts, without padding.
         negatives_per_query: mean over the rows, masked ones left out.
+        masked_per_query: mean over the rows of what may be an answer and so is no negative.
+        parts: what the loss consists of, by name, without weights.
         seconds: that it took.
+        mfu: share of the measured matmul rate that the step needed ("model FLOPs utilisation").
+        memory_bytes: the most that was held: on a GPU in this step, on a CPU by the process.
+        fitted: how it was computed, after what the memory took.
+        halvings: how often the memory was full, and the step was begun again with half.
     """
 
     epoch: float
@@ -46,14 +77,20 @@ class StepReport:
     rows: int
     tokens: int
     negatives_per_query: float
+    masked_per_query: float
+    parts: Mapping[str, float]
     seconds: float
+    mfu: float
+    memory_bytes: int
+    fitted: Fitted
+    halvings: int
 
 
 class Engine:
     """A model in training: batches in, better weights out.
 
     It holds no position: `step` is told which one to do, and everything that changes lies in
-    `encoder.model`, `optimizer` and torch's random state.
+    `encoder.model`, `optimizer`, torch's random state and `fitted`.
     """
 
     def __init__(
@@ -63,6 +100,8 @@ class Engine:
         sampler: Sampler,
         schedule: Schedule,
         settings: FinetuneSettings,
+        objective: Objective | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         self.encoder = encoder
         self.optimizer = make_optimizer(encoder.model, settings)
@@ -70,25 +109,33 @@ class Engine:
         self._data = data
         self._sampler = sampler
         self._settings = settings
-        self._kept_tokens = self._measure()
+        self._objective = objective or Objective(settings)
+        self._tasks = tasks or Tasks((), 1, 0)
+        keep_freed_memory()
+        make_cheap(encoder.model)
+        self._shape = Shape.of(encoder.model)
+        self._bf16 = encoder.device.type == "cuda"
+        self._bf16 = self._bf16 or pays_in_bf16(self.forward, self._longest(1), encoder.model)
+        self._peak = peak_flops(encoder.device, self._bf16)
+        self._budget = self._measure()
 
     def step(self, number: int) -> StepReport:
         """Do one step, from 0.
 
         Raises:
             StageFailure: loss or gradient is not finite; the weights are as before the step.
-            torch.OutOfMemoryError: the GPU's memory is full.
+            StageFailure: the memory doesn't hold one text alone.
         """
         started = time.perf_counter()
         batch = self._sampler.batch(number)
         texts = batch.texts(self._data)
         rate = learning_rate(number, self.schedule, self._settings)
-        loss, norm = self._gradients(batch, texts)
+        (loss, norm, parts), halvings = self._fitting(number, batch, texts)
         self._require_finite(number, loss, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        rows = len(batch.positive)
+        rows = len(batch.row_query)
         return StepReport(
             epoch=(number + 1) / self.schedule.steps_per_epoch,
             loss=loss,
@@ -97,47 +144,106 @@ class Engine:
             rows=rows,
             tokens=sum(map(len, texts)),
             negatives_per_query=batch.negatives / rows,
-            seconds=time.perf_counter() - started,
+            masked_per_query=batch.masked / rows,
+            parts=parts,
+            seconds=(seconds := time.perf_counter() - started),
+            mfu=training_flops(list(map(len, texts)), self._shape) / seconds / self._peak,
+            memory_bytes=memory_bytes(self.encoder.device),
+            fitted=self.fitted,
+            halvings=halvings,
+        )
+
+    @property
+    def fitted(self) -> Fitted:
+        """What is to be restored when a training goes on."""
+        return Fitted(self._budget.pass_tokens, self._budget.kept_tokens, self._bf16)
+
+    def restore(self, fitted: Fitted) -> None:
+        """Compute as the training did that is gone on with, for the same bits.
+
+        A smaller `finetune.micro_batch_size` than it had counts all the same.
+        """
+        self._bf16 = fitted.bf16
+        now = self._budget
+        self._budget = Budget(
+            min(fitted.pass_tokens, now.pass_tokens),
+            min(fitted.kept_tokens, now.kept_tokens),
+            now.padded,
         )
 
     def forward(self, texts: Tokens) -> torch.Tensor:
         """Vectors of token ids in training precision.
 
-        bf16 over fp32 weights on a GPU: bf16 weights would lose small updates. The region is one
-        forward pass, or its cache would hand weights cast without a graph to the next.
+        bf16 over fp32 weights where it pays: bf16 weights would lose small updates. The region is
+        one forward pass, or its cache would hand weights cast without a graph to the next.
         """
         device = self.encoder.device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._bf16):
             return self.encoder.forward(texts)
 
-    def _gradients(self, batch: Batch, texts: Tokens) -> tuple[float, float]:
-        device = self.encoder.device
-        rows, positive = batch.row_query.to(device), batch.positive.to(device)
-        allowed = batch.allowed.to(device)
+    def _fitting(
+        self, number: int, batch: Batch, texts: Tokens
+    ) -> tuple[tuple[float, float, dict[str, float]], int]:
+        """Loss, norm and parts, with as much at once as fits; and how often that was halved."""
+        before, lengths = TorchState.now(), list(map(len, texts))
+        for halvings in range(_HALVINGS_MAX):
+            try:
+                return self._gradients(number, batch, texts), halvings
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler: the error holds the pass's tensors.
+            smaller = self._budget.halved(lengths)
+            if smaller is None:
+                break
+            self._budget = smaller
+            before.restore()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.encoder.device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise one_text_too_long(self.encoder.device.type, max(lengths))
+
+    def _gradients(
+        self, number: int, batch: Batch, texts: Tokens
+    ) -> tuple[float, float, dict[str, float]]:
+        objective = self._objective.of(batch, self.encoder.device)
+        found: list[LossParts] = []
 
         def loss_of(vectors: torch.Tensor) -> torch.Tensor:
-            queries = vectors[: len(batch.queries)][rows]
-            passages = vectors[len(batch.queries) :]
-            similarity = queries @ passages.T
-            return info_nce(similarity, positive, allowed, self._settings.temperature)
+            found.append(objective(vectors))
+            return found[-1].total
 
         self.encoder.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        size = self._settings.micro_batch_size
-        loss = backward(self.forward, texts, loss_of, size, self._kept_tokens)
+        loss = backward(self.forward, texts, loss_of, self._budget)
+        others: dict[str, float] = {}
+        for task in self._tasks.batches(number):
+            its_loss = backward(self.forward, task.texts, task.loss_of, self._budget)
+            loss = loss + its_loss
+            others[task.name] = others.get(task.name, 0.0) + float(its_loss)
         limit = self._settings.gradient_clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.encoder.model.parameters(), limit)
-        return float(loss), float(norm)
+        parts = {name: float(value) for name, value in found[-1].parts.items()} | others
+        return float(loss), float(norm), parts
 
-    def _measure(self) -> int:
-        """Tokens whose activations fit into memory, by the longest passages."""
-        longest = sorted(range(len(self._data.passages)), key=self._data.passages.length)
-        sample = [self._data.passages[text] for text in longest[-self._settings.micro_batch_size :]]
-        parameters = list(self.encoder.model.parameters())
+    def _measure(self) -> Budget:
+        """What fits into memory, by a pass over the longest passages.
+
+        `finetune.micro_batch_size` means so many of the longest texts, or their tokens in more
+        of shorter ones.
+        """
+        sample = self._longest(self._settings.micro_batch_size)
         self.encoder.model.train()
-        held = activation_bytes(self.forward, sample, parameters)
-        padded = len(sample) * max(map(len, sample))
-        return activation_budget(self.encoder.device) * padded // max(1, held)
+        padded = not self.encoder.packs
+        longest = max(map(len, sample))
+        computed = len(sample) * longest if padded else sum(map(len, sample))
+        held = activation_bytes(self.forward, sample, list(self.encoder.model.parameters()))
+        kept = activation_budget(self.encoder.device) * computed // max(1, held)
+        return Budget(self._settings.micro_batch_size * longest, kept, padded)
+
+    def _longest(self, count: int) -> Tokens:
+        longest = sorted(range(len(self._data.passages)), key=self._data.passages.length)
+        return [self._data.passages[text] for text in longest[-count:]]
 
     def _require_finite(self, number: int, loss: float, norm: float) -> None:
         if torch.isfinite(torch.tensor([loss, norm])).all():

@@ -10,7 +10,7 @@ Contrastive Learning Batch Size under Memory Limited Setup", 2021), for the part
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -28,42 +28,72 @@ LossOf = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What one optimizer step may take of the memory, in tokens.
+
+    Attributes:
+        pass_tokens: of a forward pass; a text that is longer goes alone.
+        kept_tokens: whose activations may be held at once. The rest is computed twice, with the
+            same dropout; the gradients are the same.
+        padded: whether texts are padded to the longest of their pass; then padding counts.
+    """
+
+    pass_tokens: int
+    kept_tokens: int
+    padded: bool = False
+
+    def halved(self, lengths: Sequence[int]) -> Budget | None:
+        """Half of what `lengths` took; None where each text goes alone and nothing is kept."""
+        parts = cut(lengths, self)
+        if all(len(part.texts) == 1 for part in parts) and self.kept_tokens < min(lengths):
+            return None
+        taken = max(part.tokens for part in parts)
+        kept = min(self.kept_tokens, sum(part.tokens for part in parts))
+        return replace(self, pass_tokens=max(1, taken // 2), kept_tokens=kept // 2)
+
+
+@dataclass(frozen=True)
 class MicroBatch:
     """Texts that go through the model together.
 
     Attributes:
         texts: their positions in the batch.
-        tokens: padding included.
+        tokens: that are computed.
     """
 
     texts: tuple[int, ...]
     tokens: int
 
 
-def cut(lengths: Sequence[int], size: int) -> list[MicroBatch]:
-    """Micro-batches of at most `size` texts, shortest first, so that little is padding."""
-    order = sorted(range(len(lengths)), key=lambda text: lengths[text])
-    parts = [tuple(order[start : start + size]) for start in range(0, len(order), size)]
-    return [MicroBatch(part, len(part) * lengths[part[-1]]) for part in parts]
+def cut(lengths: Sequence[int], budget: Budget) -> list[MicroBatch]:
+    """Micro-batches within the budget, shortest texts first, so that little is padding."""
+    parts: list[MicroBatch] = []
+    texts: tuple[int, ...] = ()
+    tokens = 0
+    for text in sorted(range(len(lengths)), key=lambda text: lengths[text]):
+        length = lengths[text]
+        more = (len(texts) + 1) * length if budget.padded else tokens + length
+        if texts and more > budget.pass_tokens:
+            parts.append(MicroBatch(texts, tokens))
+            texts, more = (), length
+        texts, tokens = (*texts, text), more
+    return [*parts, MicroBatch(texts, tokens)]
 
 
-def backward(
-    forward: Forward, texts: Tokens, loss_of: LossOf, micro_batch_size: int, kept_tokens: int
-) -> torch.Tensor:
+def backward(forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget) -> torch.Tensor:
     """Add the gradients of one batch's loss to the model's parameters.
 
     Args:
         forward: token ids to vectors, (n, dimension).
         texts: token ids of the batch's texts.
         loss_of: vectors of all texts, in their order, to a scalar; draws no random numbers.
-        micro_batch_size: texts a forward pass.
-        kept_tokens: tokens, padding included, whose activations may be held at once. The rest
-            is computed twice, with the same dropout; the gradients are the same.
+        budget: what may be computed and held at once.
 
     Returns:
         The loss, detached.
     """
-    parts = cut([len(text) for text in texts], micro_batch_size)
+    parts = cut([len(text) for text in texts], budget)
+    kept_tokens = budget.kept_tokens
     kept: list[tuple[MicroBatch, torch.Tensor]] = []
     again: list[tuple[MicroBatch, TorchState]] = []
     outputs: list[torch.Tensor] = []

@@ -8,6 +8,7 @@ what is left out, so its figure is an upper bound; it serves to choose the best 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.beir import EvalSet, Ranking
-from pipeline.metrics import evaluate, mean_metrics
+from pipeline.metrics import evaluate
 from pipeline.rankings import rank_vectors
 
 CUTOFF = 10
@@ -29,6 +30,8 @@ POOL_DEPTH = 20
 """Of the base's ranking, for each query of a larger set."""
 
 Vectors = npt.NDArray[np.float32]
+Scores = tuple[float, ...]
+"""nDCG@10 of each query, in their order."""
 Embed = Callable[[Sequence[str], Literal["query", "passage"]], Vectors]
 
 
@@ -38,30 +41,35 @@ class Validation:
 
     Attributes:
         dev: queries, passages and relevance; passages outside the pool left out.
-        base_score: nDCG@10 of the base model.
+        base: nDCG@10 of the base model, by query.
         pooled: whether passages were left out.
     """
 
     dev: EvalSet
-    base_score: float
+    base: Scores
     pooled: bool
+
+    @property
+    def base_score(self) -> float:
+        """Mean nDCG@10 of the base model."""
+        return mean(self.base)
 
 
 def prepare(dev: EvalSet, embed_base: Embed) -> Validation:
     """Measure the base, and choose the pool from its rankings."""
     ranked = rankings(dev, embed_base, POOL_DEPTH)
-    score = ndcg(dev, ranked)
+    base = ndcg(dev, ranked)
     if len(dev.passages) <= WHOLE_UP_TO:
-        return Validation(dev, score, pooled=False)
+        return Validation(dev, base, pooled=False)
     pool = {passage for ranking in ranked.values() for passage, _ in ranking}
     pool.update(passage for relevant in dev.qrels.values() for passage in relevant)
     passages = {key: text for key, text in dev.passages.items() if key in pool}
-    return Validation(EvalSet(dev.queries, passages, dev.qrels), score, pooled=True)
+    return Validation(EvalSet(dev.queries, passages, dev.qrels), base, pooled=True)
 
 
-def score(validation: Validation, embed: Embed) -> float:
-    """nDCG@10 of another model, in the same pool."""
-    return ndcg(validation.dev, rankings(validation.dev, embed, CUTOFF))
+def measure(dev: EvalSet, embed: Embed) -> Scores:
+    """nDCG@10 of a model on a dev set, or on the pool of one, by query."""
+    return ndcg(dev, rankings(dev, embed, CUTOFF))
 
 
 def rankings(dev: EvalSet, embed: Embed, depth: int) -> dict[str, Ranking]:
@@ -72,6 +80,12 @@ def rankings(dev: EvalSet, embed: Embed, depth: int) -> dict[str, Ranking]:
     return dict(zip(dev.queries, ranked, strict=True))
 
 
-def ndcg(dev: EvalSet, ranked: Mapping[str, Ranking]) -> float:
-    """Mean nDCG@10 over the dev queries."""
-    return mean_metrics(evaluate(dev.qrels, ranked, (CUTOFF,)))[f"ndcg@{CUTOFF}"]
+def ndcg(dev: EvalSet, ranked: Mapping[str, Ranking]) -> Scores:
+    """nDCG@10 by query, in the order of `dev.queries`."""
+    found = evaluate(dev.qrels, ranked, (CUTOFF,))
+    return tuple(found[query][f"ndcg@{CUTOFF}"] for query in dev.queries)
+
+
+def mean(scores: Scores) -> float:
+    """The mean over the queries, not rounded."""
+    return math.fsum(scores) / len(scores)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.encoder import is_bidirectional, load_encoder, pool
+from pipeline.bidirectional import is_bidirectional
+from pipeline.encoder import load_encoder, pool
 from pipeline.errors import BadInput, BadRecipe, StageFailure
 from pipeline.profiles import find_profile, known_profiles, weights_folder
 from pipeline.recipe import EncoderSettings

@@ -77,11 +77,23 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name():
         ("eval.k", [0]),
         ("export.dtypes", ["int8"]),
         ("finetune.hard_negatives", 9),
+        ("finetune.contrastive_weight", 0),
+        ("finetune.positives", "several"),
+        ("finetune.matryoshka_dimensions", [0]),
+        ("finetune.distillation.loss", "huber"),
+        ("finetune.false_negatives.margin", 1.5),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(BadRecipe, match=name.replace(".", r"\.")):
         apply(Recipe(), {name: value}, "--set")
+
+
+def test_distillation_without_a_teacher_is_refused_by_name():
+    with pytest.raises(BadRecipe, match=r"finetune\.distillation\.teacher"):
+        apply(Recipe(), {"finetune.distillation.weight": 1.0}, "--set")
+    taught = {"finetune.distillation.weight": 1.0, "finetune.distillation.teacher": "base"}
+    assert apply(Recipe(), {**taught, "finetune.contrastive_weight": 0}, "--set")
 
 
 @pytest.mark.parametrize("content", ["profile = ", "format = 99\n"])
@@ -124,3 +136,28 @@ def test_no_data_size_breaks_the_schedule(examples, epochs, warmup):
     assert 10 * schedule.warmup_steps <= schedule.total_steps
     assert schedule.checkpoint_steps >= 1
     assert schedule.validation_steps >= 1
+
+
+def test_a_table_of_a_technique_is_written_and_read_like_every_section(tmp_path):
+    wanted = {"finetune.lora.rank": 8, "finetune.lora.modules": ["q_proj"], "finetune.epochs": 2}
+    changed = apply(Recipe(), wanted, "here")
+    assert changed.finetune.lora.rank == 8
+    assert changed.finetune.lora.modules == ("q_proj",)
+    assert changed.finetune.warmup == Recipe().finetune.warmup
+    path = tmp_path / "recipe.toml"
+    write_overrides(path, wanted)
+    assert "[finetune.lora]" in path.read_text()
+    assert apply(Recipe(), read_overrides(path), str(path)) == changed
+    with pytest.raises(BadRecipe, match=r"finetune\.lora\.rnk"):
+        apply(Recipe(), {"finetune.lora.rnk": 8}, "here")
+    with pytest.raises(BadRecipe, match=r"finetune\.warmup\.objective"):
+        apply(Recipe(), {"finetune.warmup.objective": "gpl"}, "here")
+
+
+def test_a_technique_that_is_off_is_no_part_of_an_identity():
+    from pipeline.stage import find_stage, settings_of
+
+    settings = settings_of(find_stage("finetune"), Recipe())
+    assert not [name for name in settings if name.startswith(("finetune.lora", "finetune.warmup."))]
+    on = apply(Recipe(), {"finetune.lora.rank": 8}, "here")
+    assert settings_of(find_stage("finetune"), on)["finetune.lora.rank"] == 8

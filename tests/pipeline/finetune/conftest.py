@@ -175,6 +175,7 @@ class Toy:
         profile = find_profile(str(self.base))
         settings = {
             "profile": str(self.base),
+            "seed": 8,
             "encoder.query_tokens": 48,
             "encoder.passage_tokens": 48,
             "finetune.learning_rate": 1e-2,

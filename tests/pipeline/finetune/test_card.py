@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import yaml
 
-from pipeline.finetune.card import Facts, model_card
+from pipeline.finetune.card import Facts, model_card, techniques
+from pipeline.finetune.forgetting import Forgetting
+from pipeline.finetune.interpolation import Point
+from pipeline.finetune.stopping import compare
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, known_profiles
-from pipeline.recipe import EncoderSettings, FinetuneSettings, Recipe
+from pipeline.recipe import EncoderSettings, FinetuneSettings, Recipe, apply
 
 FACTS = Facts(
     examples=321,
@@ -68,3 +71,47 @@ def test_prefixes_and_licences_of_any_spelling_stay_in_their_place():
 def test_without_dev_questions_there_is_no_score():
     facts = replace(FACTS, dev_queries=0, base_score=None, score=None)
     assert "these are the last weights" in card_for(known_profiles()[REHEARSAL_PROFILE], facts)
+
+
+def test_every_technique_that_was_used_is_named_and_no_other():
+    plain = card_for(known_profiles()[REHEARSAL_PROFILE])
+    assert "- InfoNCE over mined hard negatives and the other passages of the batch" in plain
+    for word in ("Matryoshka", "LoRA", "WiSE-FT", "ANCE", "early stopping", "distillation from"):
+        assert word not in plain
+    changed = {
+        "finetune.lora.rank": 16,
+        "finetune.refresh_negatives": True,
+        "finetune.in_batch_negatives": False,
+        "finetune.triplet.weight": 0.5,
+    }
+    settings = apply(Recipe(), changed, "test").finetune
+    facts = replace(FACTS, stopped=True, cuts=(384, 128))
+    said = "\n".join(techniques(settings, facts))
+    for word in ("LoRA of rank 16", "ANCE", "early stopping", "384, 128", "triplet"):
+        assert word in said
+    assert "other passages" not in said
+
+
+def test_files_of_this_machine_go_by_their_own_names():
+    settings = replace(
+        apply(Recipe(), {"finetune.tasks.sts": ["/home/secret/pairs.jsonl"]}, "test").finetune,
+        probe="/home/secret/general",
+    )
+    profile = known_profiles()[REHEARSAL_PROFILE]
+    card = model_card(profile, EncoderSettings(), settings, FACTS)
+    assert "secret" not in card
+    assert "pairs.jsonl" in card
+
+
+def test_sweep_and_probe_have_their_tables():
+    points = tuple(Point(alpha, 0.5 + alpha / 10, 0.8 - alpha / 10) for alpha in (0.0, 0.5, 1.0))
+    lost = Forgetting("a set", True, 0.8, 0.75, compare((0.7, 0.8), (0.8, 0.8)), 0.02)
+    facts = replace(
+        FACTS, points=points, kept=points[1], forgetting=lost, gain=compare((0.9, 0.7), (0.5, 0.5))
+    )
+    card = card_for(known_profiles()[REHEARSAL_PROFILE], facts)
+    assert "| 0.5 | 0.5500 | 0.7500 |" in card
+    assert "0.5 of the base's and 0.5 of the tuned ones" in card
+    assert "**More was lost than is tolerated.**" in card
+    assert "| this one | 0.7500 |" in card
+    assert "The best checkpoint's gain is +0.3000 (95 % interval" in card

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline.finetune import checkpoint
 from pipeline.finetune.checkpoint import Checkpoints, Progress
 
 
@@ -31,8 +39,10 @@ def fresh_pair():
 def test_everything_that_the_next_step_needs_comes_back(tmp_path):
     model, optimizer = trained_pair()
     checkpoints = Checkpoints(tmp_path / "checkpoint")
-    progress = Progress(step=3, validated=2, best_step=2, best_score=0.25, loss=1.5, samples=6)
+    progress = Progress(step=3, validated=2, best_step=2, best=(0.25, 0.5), loss=1.5, samples=6)
+    checkpoints.save_best(2, model)
     checkpoints.save(progress, model, optimizer)
+    checkpoints.wait()
     drawn = random.random(), np.random.rand(), torch.rand(2)
 
     again, its_optimizer = fresh_pair()
@@ -52,6 +62,7 @@ def test_there_is_no_checkpoint_without_a_manifest(tmp_path):
     model, optimizer = trained_pair()
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(Progress(step=3), model, optimizer)
+    checkpoints.wait()
     (tmp_path / "manifest.json").unlink()
     again, its_optimizer = fresh_pair()
     before = [parameter.detach().clone() for parameter in again.parameters()]
@@ -65,6 +76,7 @@ def test_a_torn_later_checkpoint_is_never_picked_up_and_goes_with_the_next(tmp_p
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save_best(3, model)
     checkpoints.save(Progress(step=3, best_step=3), model, optimizer)
+    checkpoints.wait()
     (tmp_path / "state-00000004.safetensors").write_bytes(b"half a fi")
     (tmp_path / ".state-00000004.safetensors.x.part").write_bytes(b"ha")
     checkpoints.save_best(4, model)  # its training was killed before the next checkpoint
@@ -73,6 +85,7 @@ def test_a_torn_later_checkpoint_is_never_picked_up_and_goes_with_the_next(tmp_p
     assert restored.best_step == 3
     checkpoints.restore_best(3, model)
     checkpoints.save(Progress(step=6, best_step=3), model, optimizer)
+    checkpoints.wait()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "best-00000003.safetensors",
         "manifest.json",
@@ -84,8 +97,9 @@ def test_a_checkpoint_of_another_format_is_left_alone(tmp_path):
     model, optimizer = trained_pair()
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(Progress(step=3), model, optimizer)
+    checkpoints.wait()
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 3'))
     assert checkpoints.restore(*fresh_pair()) is None
 
 
@@ -96,3 +110,182 @@ def test_removing_leaves_nothing(tmp_path, there):
         checkpoints.save(Progress(step=3), *trained_pair())
     checkpoints.remove()
     assert not (tmp_path / "checkpoint").exists()
+
+
+def written(folder, step=3):
+    """A whole checkpoint with best weights; returns what was saved."""
+    model, optimizer = trained_pair()
+    checkpoints = Checkpoints(folder)
+    checkpoints.save_best(step, model)
+    checkpoints.save(Progress(step=step, best_step=step, best=(0.5,)), model, optimizer)
+    checkpoints.wait()
+    return checkpoints
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("state-00000003.safetensors", truncate, "state-00000003.safetensors is damaged"),
+        ("state-00000003.safetensors", flip, "state-00000003.safetensors is damaged"),
+        ("best-00000003.safetensors", truncate, "best-00000003.safetensors is damaged"),
+        ("best-00000003.safetensors", lambda path: path.unlink(), "is missing"),
+        ("manifest.json", truncate, "line"),
+        ("manifest.json", lambda path: path.write_text("[]"), "another version"),
+    ],
+)
+def test_a_damaged_checkpoint_is_said_and_deleted_never_used(tmp_path, name, damage, said):
+    written(tmp_path)
+    damage(tmp_path / name)
+    warnings = []
+    checkpoints = Checkpoints(tmp_path, warnings.append)
+    again, its_optimizer = fresh_pair()
+    before = [parameter.detach().clone() for parameter in again.parameters()]
+    assert checkpoints.threads() is None
+    assert checkpoints.restore(again, its_optimizer) is None
+    assert all(map(torch.equal, again.parameters(), before))
+    (warning,) = warnings
+    assert said in warning
+    assert "begins anew" in warning
+    assert not tmp_path.exists()
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    started, go_on = threading.Event(), threading.Event()
+    whole = checkpoint.save_file
+
+    def slow(*arguments):
+        started.set()
+        assert go_on.wait(10)
+        whole(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save_file", slow)
+    model, optimizer = trained_pair()
+    saved = [parameter.detach().clone() for parameter in model.parameters()]
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(Progress(step=3), model, optimizer)
+    assert started.wait(10)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert checkpoints.written_step == 0
+    go_on.set()
+    checkpoints.wait()
+    assert checkpoints.written_step == 3
+    again, its_optimizer = fresh_pair()
+    assert Checkpoints(tmp_path).restore(again, its_optimizer) == Progress(step=3)
+    assert all(map(torch.equal, again.parameters(), saved))
+
+
+def test_a_write_waits_for_the_one_before(tmp_path, monkeypatch):
+    at_work, most = [0], [0]
+    whole = checkpoint.save_file
+
+    def counted(*arguments):
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        time.sleep(0.02)
+        whole(*arguments)
+        at_work[0] -= 1
+
+    monkeypatch.setattr(checkpoint, "save_file", counted)
+    model, optimizer = trained_pair()
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save_best(step, model)
+        checkpoints.save(Progress(step=step, best_step=step, best=(0.5,)), model, optimizer)
+    checkpoints.wait()
+    assert most == [1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best-00000003.safetensors",
+        "manifest.json",
+        "state-00000003.safetensors",
+    ]
+
+
+def test_a_failed_write_surfaces_and_the_checkpoint_before_is_whole(tmp_path, monkeypatch):
+    written(tmp_path)
+    model, optimizer = trained_pair()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.restore(model, optimizer)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    checkpoints.save(Progress(step=4, best_step=3, best=(0.5,)), model, optimizer)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(Progress(step=5, best_step=3, best=(0.5,)), model, optimizer)
+    assert checkpoints.written_step == 3
+    restored = Checkpoints(tmp_path).restore(*fresh_pair())
+    assert restored is not None
+    assert restored.step == 3
+
+
+def test_a_file_beside_it_is_part_of_the_checkpoints_that_follow(tmp_path):
+    checkpoints = written(tmp_path)
+    (tmp_path / "negatives-1.json").write_text("[]")
+    checkpoints.attach("negatives-1.json")
+    again = Checkpoints(tmp_path)
+    assert again.restore(*fresh_pair()) is not None
+    assert not again.is_attached("negatives-1.json"), "the one on the disk is older"
+    checkpoints.save(Progress(step=4, best_step=3, best=(0.5,)), *trained_pair())
+    checkpoints.wait()
+    again = Checkpoints(tmp_path)
+    assert again.restore(*fresh_pair()) is not None
+    assert again.is_attached("negatives-1.json")
+    (tmp_path / "negatives-1.json").write_text("[[]]")
+    assert Checkpoints(tmp_path).restore(*fresh_pair()) is None
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+import torch
+from pipeline.finetune import checkpoint
+from pipeline.finetune.checkpoint import Checkpoints, Progress
+model = torch.nn.Linear(400, 400)
+optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+checkpoints = Checkpoints(Path(sys.argv[1]))
+for step in range(1, 10_000):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(step)
+    checkpoints.save_best(step, model)
+    checkpoints.save(Progress(step=step, best_step=step, best=(0.5,)), model, optimizer)
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_at_any_instant_leaves_a_whole_checkpoint(tmp_path):
+    chance = random.Random()
+    for attempt in range(2):
+        folder = tmp_path / str(attempt)
+        with subprocess.Popen(
+            [sys.executable, "-c", _KILLED, str(folder)],
+            env=os.environ | {"PYTHONPATH": str(Path(checkpoint.__file__).parents[2])},
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(3 + attempt):
+                process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.05))
+            process.kill()
+        model = torch.nn.Linear(400, 400)
+        warnings = []
+        checkpoints = Checkpoints(folder, warnings.append)
+        restored = checkpoints.restore(model, torch.optim.AdamW(model.parameters()))
+        assert restored is not None, warnings
+        assert restored.step >= 1
+        assert torch.all(model.weight == restored.step)
+        checkpoints.restore_best(restored.best_step, model)
+        assert torch.all(model.weight == restored.best_step)

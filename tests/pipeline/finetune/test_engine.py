@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from pipeline.encoder import load_encoder
+from pipeline.errors import StageFailure
 from pipeline.finetune.batches import Sampler
-from pipeline.finetune.engine import Engine, make_optimizer
+from pipeline.finetune.engine import Engine, Fitted, make_optimizer
 from pipeline.finetune.examples import read_training_set
+from pipeline.finetune.objective import Objective
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, known_profiles, weights_folder
 from pipeline.recipe import EncoderSettings, FinetuneSettings
@@ -44,10 +46,11 @@ def toy_examples(rows: int = 4):
     return examples, passages
 
 
-def engine_for(encoder, examples, passages, settings=SETTINGS):
+def engine_for(encoder, examples, passages, settings=SETTINGS, objective=None):
     data = read_training_set(examples, passages, encoder.tokenize, settings.hard_negatives)
     schedule = schedule_for(len(data.rows), settings)
-    return Engine(encoder, data, Sampler(data, schedule, 0, True), schedule, settings)
+    sampler = Sampler(data, schedule, 0, True)
+    return Engine(encoder, data, sampler, schedule, settings, objective)
 
 
 def switch_dropout_off(model):
@@ -56,17 +59,23 @@ def switch_dropout_off(model):
             module.p = 0.0
 
 
-@pytest.mark.parametrize("which", ["tiny", "MiniLM"])
-def test_a_step_equals_multiple_negatives_ranking_loss(which, tiny_base):
+@pytest.mark.parametrize(
+    ("which", "cuts"), [("tiny", ()), ("MiniLM", ()), ("tiny", (32, 8)), ("MiniLM", (384, 128, 64))]
+)
+def test_a_step_equals_multiple_negatives_ranking_loss(which, cuts, tiny_base):
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.losses import (
+        MatryoshkaLoss,
+        MultipleNegativesRankingLoss,
+    )
 
     minilm = known_profiles()[REHEARSAL_PROFILE]
     profile = minilm if which == "MiniLM" else find_profile(str(tiny_base))
     examples, passages = toy_examples()
     encoder = load_encoder(weights_folder(profile), profile, EncoderSettings(), "cpu")
     switch_dropout_off(encoder.model)
-    report = engine_for(encoder, examples, passages).step(0)
+    objective = Objective(SETTINGS, cuts)
+    report = engine_for(encoder, examples, passages, objective=objective).step(0)
 
     theirs = SentenceTransformer(str(weights_folder(profile)), device="cpu")
     theirs.eval()
@@ -74,6 +83,9 @@ def test_a_step_equals_multiple_negatives_ranking_loss(which, tiny_base):
     columns.append([passages[example.positives[0]] for example in examples])
     columns += [[passages[e.negatives[k][0]] for e in examples] for k in range(4)]
     loss_function = MultipleNegativesRankingLoss(theirs, scale=1 / SETTINGS.temperature)
+    if cuts:
+        weights = [1 / len(cuts)] * len(cuts)
+        loss_function = MatryoshkaLoss(theirs, loss_function, list(cuts), weights)
     loss = loss_function([theirs.preprocess(texts) for texts in columns], torch.zeros(4))
     loss.backward()
     expected = {
@@ -88,6 +100,9 @@ def test_a_step_equals_multiple_negatives_ranking_loss(which, tiny_base):
     }
     assert report.loss == pytest.approx(loss.item(), abs=1e-5)
     assert report.negatives_per_query == 19
+    assert report.masked_per_query == 0
+    assert report.parts["contrastive"] == pytest.approx(report.loss)
+    assert len(report.parts) == 1 + len(cuts)
     assert len(ours) > 20
     assert {name.rpartition("auto_model.")[2] for name in expected} == ours.keys()
     for name, gradient in expected.items():
@@ -104,6 +119,7 @@ def test_known_answers_of_the_batch_change_the_loss(tiny_encoder):
     ]
     masked = engine_for(tiny_encoder(dropout=False), same_answer, passages).step(0)
     assert masked.negatives_per_query == 16  # no longer the 3 other positives
+    assert masked.masked_per_query == 0  # one passage answers all: nothing else is left out
     assert plain.negatives_per_query == 19
 
 
@@ -149,3 +165,81 @@ def test_the_gradient_is_clipped(tiny_encoder):
     ).norm()
     assert report.gradient_norm > 1
     assert float(norm) == pytest.approx(0.25, rel=1e-3)
+
+
+def engine_with_full_memory(encoder, tokens, monkeypatch):
+    """An engine whose passes of more tokens than that find the memory full, after its start."""
+    engine = engine_for(encoder, *toy_examples())
+    passes = []
+
+    def forward(texts):
+        passes.append(sum(map(len, texts)))
+        if passes[-1] > tokens:
+            torch.rand(7)  # what a pass draws before it fails
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Engine.forward(engine, texts)
+
+    monkeypatch.setattr(engine, "forward", forward)
+    return engine, passes
+
+
+def test_a_full_memory_halves_what_goes_through_at_once(tiny_encoder, monkeypatch):
+    undisturbed = engine_for(tiny_encoder(dropout=False), *toy_examples()).step(0)
+    encoder = tiny_encoder(dropout=False)
+    engine, passes = engine_with_full_memory(encoder, 24, monkeypatch)
+    report = engine.step(0)
+    assert report.halvings > 0
+    assert max(passes) > 24 >= report.fitted.pass_tokens
+    assert report.loss == pytest.approx(undisturbed.loss, rel=1e-5)
+    assert report.gradient_norm == pytest.approx(undisturbed.gradient_norm, rel=1e-4)
+    passes.clear()
+    assert engine.step(0).halvings == 0
+    assert max(passes) <= 24
+
+
+def test_a_repeated_step_draws_the_same_random_numbers(tiny_encoder, monkeypatch):
+    first = tiny_encoder()
+    engine, _ = engine_with_full_memory(first, 24, monkeypatch)
+    torch.manual_seed(6)
+    report = engine.step(0)
+    second = tiny_encoder()
+    plain = engine_for(second, *toy_examples())
+    plain.restore(report.fitted)
+    torch.manual_seed(6)
+    assert plain.step(0).loss == report.loss
+    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_one_text_that_is_too_much_ends_it(tiny_encoder, monkeypatch):
+    engine, passes = engine_with_full_memory(tiny_encoder(), 1, monkeypatch)
+    with pytest.raises(StageFailure, match="every text went through it alone"):
+        engine.step(0)
+    assert len(passes) < 20
+
+
+def test_other_errors_pass(tiny_encoder, monkeypatch):
+    engine = engine_for(tiny_encoder(), *toy_examples())
+
+    def forward(texts):
+        raise RuntimeError("shapes")
+
+    monkeypatch.setattr(engine, "forward", forward)
+    with pytest.raises(RuntimeError, match="shapes"):
+        engine.step(0)
+
+
+def test_going_on_takes_what_was_found_unless_less_is_asked_for(tiny_encoder):
+    engine = engine_for(tiny_encoder(), *toy_examples())
+    assert not engine.fitted.bf16
+    engine.restore(Fitted(pass_tokens=5, kept_tokens=7, bf16=True))
+    assert engine.fitted == Fitted(5, 7, True)
+    engine.restore(Fitted(pass_tokens=10**9, kept_tokens=10**15, bf16=False))
+    assert engine.fitted == Fitted(5, 7, False)
+
+
+def test_a_step_tells_how_well_the_machine_is_used(tiny_encoder):
+    report = engine_for(tiny_encoder(), *toy_examples()).step(0)
+    assert 0 < report.mfu < 1
+    assert report.memory_bytes > 5e7
+    assert report.halvings == 0

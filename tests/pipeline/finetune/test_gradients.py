@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
 
-from pipeline.finetune.gradients import activation_bytes, backward, cut
+from pipeline.finetune.gradients import Budget, activation_bytes, backward, cut
 
 TEXTS = [[2, *[5 + (i * 7 + j) % 40 for j in range(2 + i * 5 % 17)], 3] for i in range(13)]
 
 
-def gradients_of(encoder, kept_tokens, micro_batch_size=3):
+def gradients_of(encoder, kept_tokens, pass_tokens=40):
     """Loss, gradients, and what the random generator gives afterwards."""
     encoder.model.train()
     encoder.model.zero_grad()
@@ -22,7 +23,7 @@ def gradients_of(encoder, kept_tokens, micro_batch_size=3):
         similarity = vectors[:5] @ vectors[5:].T
         return torch.nn.functional.cross_entropy(similarity / 0.1, torch.arange(5))
 
-    loss = backward(encoder.forward, TEXTS, loss_of, micro_batch_size, kept_tokens)
+    loss = backward(encoder.forward, TEXTS, loss_of, Budget(pass_tokens, kept_tokens))
     gradients = {
         name: parameter.grad.clone()
         for name, parameter in encoder.model.named_parameters()
@@ -36,7 +37,8 @@ def plain_gradients(encoder):
     encoder.model.train()
     encoder.model.zero_grad()
     torch.manual_seed(3)
-    parts = cut([len(text) for text in TEXTS], 3)
+    parts = cut([len(text) for text in TEXTS], Budget(40, 0))
+    assert len(parts) > 3
     outputs = torch.cat([encoder.forward([TEXTS[text] for text in part.texts]) for part in parts])
     vectors = outputs[torch.argsort(torch.tensor([text for part in parts for text in part.texts]))]
     similarity = vectors[:5] @ vectors[5:].T
@@ -67,24 +69,45 @@ def test_caching_leaves_the_random_generator_where_plain_training_does(tiny_enco
     assert torch.equal(gradients_of(encoder, 0)[2], gradients_of(encoder, 10_000)[2])
 
 
-def test_the_micro_batch_size_changes_no_gradient(tiny_encoder):
+def test_the_tokens_of_a_pass_change_no_gradient(tiny_encoder):
     encoder = tiny_encoder(dropout=False)
-    _, one, _ = gradients_of(encoder, 40, micro_batch_size=1)
-    _, all_at_once, _ = gradients_of(encoder, 40, micro_batch_size=13)
+    _, one, _ = gradients_of(encoder, 40, pass_tokens=1)
+    _, all_at_once, _ = gradients_of(encoder, 40, pass_tokens=1000)
     for name, gradient in one.items():
         assert torch.allclose(gradient, all_at_once[name], rtol=1e-4, atol=1e-6), name
 
 
-def test_micro_batches_hold_every_text_once_and_little_padding():
+@pytest.mark.parametrize("padded", [False, True])
+def test_micro_batches_hold_every_text_once_within_their_budget(padded):
     lengths = random.Random(1).choices(range(1, 60), k=37)
-    parts = cut(lengths, 8)
+    parts = cut(lengths, Budget(100, 0, padded))
     assert sorted(text for part in parts for text in part.texts) == list(range(37))
-    assert [len(part.texts) for part in parts] == [8, 8, 8, 8, 5]
     longest = [max(lengths[text] for text in part.texts) for part in parts]
     assert longest == sorted(longest)
-    assert [part.tokens for part in parts] == [
-        len(part.texts) * top for part, top in zip(parts, longest, strict=True)
-    ]
+    assert max(part.tokens for part in parts) <= 100
+    for part, top in zip(parts, longest, strict=True):
+        whole = len(part.texts) * top if padded else sum(lengths[text] for text in part.texts)
+        assert part.tokens == whole
+    for part, after in pairwise(parts):  # none is smaller than it must be
+        top = lengths[after.texts[0]]
+        assert ((len(part.texts) + 1) * top if padded else part.tokens + top) > 100
+
+
+def test_a_text_longer_than_the_budget_goes_alone():
+    parts = cut([500, 3, 4], Budget(10, 0))
+    assert [part.texts for part in parts] == [(1, 2), (0,)]
+
+
+def test_a_budget_is_halved_until_every_text_goes_alone_and_nothing_is_kept():
+    lengths = [3, 5, 8, 2]
+    budgets = [Budget(1000, 10**6)]
+    while (smaller := budgets[-1].halved(lengths)) is not None:
+        budgets.append(smaller)
+    assert [part.texts for part in cut(lengths, budgets[-1])] == [(3,), (0,), (1,), (2,)]
+    assert budgets[-1].kept_tokens < 2
+    # What is far above the need is not halved again and again.
+    assert budgets[1] == Budget(9, 9)
+    assert len(budgets) < 8
 
 
 def test_activations_are_measured_without_the_weights_and_grow_with_the_texts(tiny_encoder):

@@ -8,7 +8,7 @@ from beir.retrieval.evaluation import EvaluateRetrieval
 
 from pipeline.beir import EvalSet
 from pipeline.finetune import validation
-from pipeline.finetune.validation import ndcg, prepare, rankings, score
+from pipeline.finetune.validation import mean, measure, ndcg, prepare, rankings
 
 
 def dev_set(passages: int, queries: int = 12) -> EvalSet:
@@ -42,15 +42,15 @@ def test_it_equals_beir_on_the_whole_rankings():
     ranked = rankings(dev, embedder(1), depth=60)
     found = {query: dict(ranking) for query, ranking in ranked.items()}
     expected, *_ = EvaluateRetrieval.evaluate(dict(dev.qrels), found, [10])
-    assert ndcg(dev, ranked) == pytest.approx(expected["NDCG@10"], abs=1e-5)
-    assert 0 < prepare(dev, embedder(1)).base_score == ndcg(dev, ranked)
+    assert mean(ndcg(dev, ranked)) == pytest.approx(expected["NDCG@10"], abs=1e-5)
+    assert 0 < prepare(dev, embedder(1)).base_score == mean(ndcg(dev, ranked))
 
 
 def test_equal_scores_are_ordered_as_trec_eval_does():
     dev = EvalSet({"q": "query"}, {f"p-{n:02d}": "same" for n in range(15)}, {"q": {"p-03": 1}})
     ranked = rankings(dev, embedder(1), depth=10)
     assert [passage for passage, _ in ranked["q"]] == [f"p-{n:02d}" for n in range(14, 4, -1)]
-    assert ndcg(dev, ranked) == 0.0
+    assert ndcg(dev, ranked) == (0.0,)
     everything = dict(rankings(dev, embedder(1), depth=15)["q"])
     expected, *_ = EvaluateRetrieval.evaluate({"q": {"p-03": 1}}, {"q": everything}, [10])
     assert expected["NDCG@10"] == 0.0
@@ -69,6 +69,6 @@ def test_a_pool_keeps_the_base_score_and_every_relevant_passage():
     assert prepared.pooled
     assert len(prepared.dev.passages) <= 12 * (validation.POOL_DEPTH + 3)
     assert all(key in prepared.dev.passages for relevant in dev.qrels.values() for key in relevant)
-    assert score(prepared, embedder(1)) == prepared.base_score
-    whole = ndcg(dev, rankings(dev, embedder(2), validation.CUTOFF))
-    assert score(prepared, embedder(2)) >= whole
+    assert measure(prepared.dev, embedder(1)) == prepared.base
+    whole = mean(measure(dev, embedder(2)))
+    assert mean(measure(prepared.dev, embedder(2))) >= whole

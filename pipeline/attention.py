@@ -1,0 +1,217 @@
+"""Attention over texts that lie behind one another in one row, without any padding.
+
+Registered in transformers as an attention of our own. Given the places where texts begin, it lets
+each text see itself alone: by torch's varlen kernel on a GPU, text by text on a CPU. Without them
+it is transformers' own attention over padded rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from pipeline.dropout import drop, keep_mask
+
+NAME = "embedsmith"
+"""What the attention is called in a model's configuration."""
+
+Kernel = Callable[..., torch.Tensor]
+"""(query, key, value, starts, longest, scale, causal, dropout), heads of (heads, tokens, width) in,
+(heads, tokens, width) out."""
+
+_override: Kernel | None = None
+
+
+def attend_varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    starts: torch.Tensor,
+    longest: int,
+    scale: float,
+    causal: bool,
+    dropout: float,
+) -> torch.Tensor:
+    """FlashAttention over all texts in one launch (`torch.nn.attention.varlen`).
+
+    It takes half precision on a GPU, and has no dropout: `packs` keeps others away.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    assert not dropout
+    # Rotary positions are computed in float32 and may have widened queries and keys.
+    q, k, v = (part.transpose(0, 1).to(value.dtype) for part in (query, key, value))
+    out = varlen_attn(
+        q,
+        k,
+        v,
+        starts,
+        starts,
+        longest,
+        longest,
+        scale=scale,
+        window_size=(-1, 0) if causal else (-1, -1),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    assert isinstance(out, torch.Tensor)
+    return out.transpose(0, 1)
+
+
+def attend_each(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    starts: torch.Tensor,
+    longest: int,
+    scale: float,
+    causal: bool,
+    dropout: float,
+) -> torch.Tensor:
+    """Text by text: the reference, and the fastest on a CPU: its cache holds one text's scores."""
+    lengths = starts.diff().tolist()
+    if dropout and not causal and query.shape[0] == key.shape[0] and query.device.type == "cpu":
+        return _with_dropout(query, key, value, lengths, scale, dropout)
+    outs = [
+        functional.scaled_dot_product_attention(
+            q[None],
+            k[None],
+            v[None],
+            dropout_p=dropout,
+            is_causal=causal,
+            scale=scale,
+            enable_gqa=len(q) != len(k),
+        )[0]
+        for q, k, v in _texts(lengths, query, key, value)
+    ]
+    return torch.cat(outs, dim=1)
+
+
+def _with_dropout(*arguments: Any) -> torch.Tensor:
+    out: torch.Tensor = _WithDropout.apply(*arguments)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _WithDropout(torch.autograd.Function):
+    """softmax(q k' * scale), dropout, times v: what sdpa computes, with cheap random numbers.
+
+    It keeps probabilities and masks, five bytes a score; torch's own path keeps nine.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        lengths: Sequence[int],
+        scale: float,
+        dropout: float,
+    ) -> torch.Tensor:
+        query = query * scale
+        out = torch.empty_like(query)
+        kept: list[torch.Tensor] = []
+        for q, k, v, o in _texts(lengths, query, key, value, out):
+            scores = torch.bmm(q, k.transpose(1, 2))
+            chances = torch.softmax(scores, dim=-1, dtype=scores.dtype)
+            mask = keep_mask(chances.shape, dropout)
+            o.copy_(torch.bmm(drop(chances, mask, dropout), v))
+            kept += (chances, mask)
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.lengths, ctx.scale, ctx.dropout = lengths, scale, dropout
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        query, key, value, *kept = ctx.saved_tensors
+        grads = [torch.empty_like(part) for part in (query, key, value)]
+        texts = _texts(ctx.lengths, query, key, value, gradient, *grads)
+        pairs = zip(kept[::2], kept[1::2], strict=True)
+        for (q, k, v, g, dq, dk, dv), (chances, mask) in zip(texts, pairs, strict=True):
+            dropped = drop(chances, mask, ctx.dropout)
+            dv.copy_(torch.bmm(dropped.transpose(1, 2), g))
+            toward = drop(torch.bmm(g, v.transpose(1, 2)), mask, ctx.dropout)
+            scores = torch.ops.aten._softmax_backward_data(toward, chances, -1, chances.dtype)
+            dq.copy_(torch.bmm(scores, k))
+            dk.copy_(torch.bmm(scores.transpose(1, 2), q))
+        return grads[0].mul_(ctx.scale), grads[1], grads[2], None, None, None
+
+
+def _texts(lengths: Sequence[int], *parts: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Each text's piece of every (heads, tokens, width)."""
+    return zip(*(torch.split(part, list(lengths), dim=1) for part in parts), strict=True)
+
+
+def packs(device: torch.device, dropout: float) -> bool:
+    """Whether a packed forward pass can run now: the one place that chooses the path.
+
+    Args:
+        device: where the model lies.
+        dropout: of attention probabilities, 0 outside of training.
+    """
+    if _override is not None or device.type == "cpu":
+        return True
+    if device.type != "cuda" or dropout or not torch.is_autocast_enabled("cuda"):
+        return False
+    return torch.get_autocast_dtype("cuda") in (torch.bfloat16, torch.float16)
+
+
+def kernel_for(device: torch.device) -> Kernel:
+    """What computes packed attention there."""
+    if _override is not None:
+        return _override
+    return attend_varlen if device.type == "cuda" else attend_each
+
+
+@contextmanager
+def overridden(kernel: Kernel) -> Iterator[None]:
+    """Compute packed attention by `kernel` inside: for tests."""
+    global _override
+    before, _override = _override, kernel
+    try:
+        yield
+    finally:
+        _override = before
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' interface: (1, heads, tokens, width) in, (1, tokens, heads, width) out."""
+    starts = others.get("cu_seq_lens_q")
+    if starts is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, is_causal, **others
+        )
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out = kernel_for(query.device)(
+        query[0], key[0], value[0], starts, others["max_length_q"], scale, causal, dropout
+    )
+    return out.transpose(0, 1)[None], None
+
+
+def _mask(*arguments: Any, **settings: Any) -> torch.Tensor | None:
+    """No mask without padding: texts are told apart by where they begin."""
+    if settings.get("attention_mask") is None:
+        return None
+    mask: torch.Tensor | None = sdpa_mask(*arguments, **settings)
+    return mask
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _mask)

@@ -1,0 +1,53 @@
+"""A GPU that is gone: a driver that crashed, a card that fell off the bus, a kernel that failed.
+
+After such an error nothing on the GPU can be read any more. What counts is on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import StageFailure
+from pipeline.finetune.checkpoint import Checkpoints
+from pipeline.memory import is_out_of_memory
+
+_WORDS = ("cuda error", "cuda driver error", "cublas_status", "cudnn_status", "nccl error")
+"""What torch says, in a RuntimeError, when a call to the GPU fails."""
+
+
+def is_accelerator_lost(error: BaseException) -> bool:
+    """Whether an error says that the GPU can't be used any more; full memory is another one."""
+    if not isinstance(error, RuntimeError) or is_out_of_memory(error):
+        return False
+    said = str(error).lower()
+    return type(error).__name__ == "AcceleratorError" or any(word in said for word in _WORDS)
+
+
+@contextmanager
+def accelerator_failures(checkpoints: Checkpoints) -> Iterator[None]:
+    """Turn the loss of the GPU inside into a failure that names the checkpoint to go on from.
+
+    Raises:
+        StageFailure: the GPU is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_accelerator_lost(error):
+            raise
+        checkpoints.settle()
+        raise _lost(error, checkpoints.written_step) from error
+
+
+def _lost(error: RuntimeError, step: int) -> StageFailure:
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    first = "".join(character for character in said[0] if character.isprintable())[:200]
+    kept = f"The checkpoint of step {step} is whole" if step else "No checkpoint was due yet"
+    again = f"goes on from step {step}" if step else "begins at the first step"
+    return StageFailure(
+        f"The GPU failed in the middle of the training: {first}",
+        safe=f"{kept}; every earlier result is kept.",
+        next_step=f"Look at `nvidia-smi` and the driver's log (`dmesg`), then run the same command "
+        f"again: it {again}.",
+    )

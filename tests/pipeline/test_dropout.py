@@ -1,0 +1,62 @@
+"""Dropout with cheap random numbers: the same distribution, repeatable from torch's generator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.dropout import Dropout, keep_mask, make_cheap
+
+
+def made(p):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(p))
+    make_cheap(model)
+    return model[1]
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.85])
+def test_a_share_p_is_dropped_and_the_mean_stays(p):
+    torch.manual_seed(1)
+    out = made(p)(torch.ones(1000, 1003))
+    assert float((out == 0).float().mean()) == pytest.approx(p, abs=0.002)
+    assert float(out.mean()) == pytest.approx(1, abs=0.006)
+    assert float(out.max()) == pytest.approx(1 / (1 - p), rel=1e-4)
+
+
+def test_neighbours_in_rows_and_columns_are_independent():
+    torch.manual_seed(2)
+    kept = keep_mask((2000, 500), 0.3).float() - 0.7
+    for shift in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 0)):
+        moved = torch.roll(kept, shift, dims=(0, 1))
+        assert abs(float((kept * moved).mean())) < 0.002
+
+
+def test_the_gradient_goes_where_the_values_went():
+    torch.manual_seed(3)
+    x = torch.randn(7, 5, requires_grad=True)
+    out = made(0.4)(x)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.allclose(out, x * gradient)
+    assert 0 < int((gradient == 0).sum()) < 35
+
+
+def test_masks_repeat_from_a_restored_generator_and_differ_otherwise():
+    state = torch.get_rng_state()
+    first, second = keep_mask((99,), 0.5), keep_mask((99,), 0.5)
+    torch.set_rng_state(state)
+    assert torch.equal(keep_mask((99,), 0.5), first)
+    assert not torch.equal(first, second)
+
+
+def test_without_training_or_a_chance_nothing_is_drawn():
+    dropout = made(0.5)
+    assert isinstance(dropout, Dropout)
+    x, state = torch.randn(9), torch.get_rng_state()
+    dropout.eval()
+    assert torch.equal(dropout(x), x)
+    dropout.train()
+    dropout.p = 0.0
+    assert torch.equal(dropout(x), x)
+    assert torch.equal(torch.get_rng_state(), state)
+    dropout.p = 1.0
+    assert torch.equal(dropout(x), torch.zeros(9))

@@ -19,6 +19,13 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
+def pytest_collection_modifyitems(items):
+    """A file's tests go to one process, and so do all that look at the one rehearsal."""
+    for item in items:
+        shared = "rehearsal" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("rehearsal" if shared else item.path.as_posix()))
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory, monkeypatch):
     """Runs and caches of a test never touch the user's."""

@@ -29,6 +29,7 @@ from pipeline.files import (
     write_json,
 )
 from pipeline.gate import Nvml, open_nvml, pin, read_machine, require_gpu
+from pipeline.identity import Identity
 from pipeline.job import Job, plan_job
 from pipeline.journal import JournalWriter
 from pipeline.locks import Lock, gpu_lock
@@ -37,7 +38,7 @@ from pipeline.recipe import Recipe
 from pipeline.requests import REQUESTS_NAME, Requests
 from pipeline.run import FORMAT, Run
 from pipeline.secrets import redact
-from pipeline.stage import Identity, adopt
+from pipeline.status import adopt
 
 HEARTBEAT_SECONDS = 5.0
 """How often a worker shows that it is alive."""

@@ -24,7 +24,7 @@ from pipeline.encoder_files import load_model, load_tokenizer, save_folder
 from pipeline.errors import BadInput, BadRecipe, StageFailure
 from pipeline.packing import Packed, first_position, is_packing
 from pipeline.profiles import Profile
-from pipeline.recipe import EncoderSettings
+from pipeline.settings import EncoderSettings
 
 Kind = Literal["query", "passage"]
 
@@ -131,10 +131,11 @@ class Encoder:
     ) -> NDArray[np.float32]:
         """Vectors of texts, (n, dimension) float32, in the order given; dropout off.
 
-        On a GPU: batches of `settings.batch_size`, longest first, so that a lack of memory
-        shows at once. On a CPU: one text a thread, so that a vector depends on its text alone,
-        bit for bit, whatever else is encoded or cached and however many threads there are; it
-        is also faster there than padded batches.
+        On a GPU: in bfloat16 over float32 weights, as it trains, and in batches of
+        `settings.batch_size`, longest first, so that a lack of memory shows at once. On a CPU: one
+        text a thread, so that a vector depends on its text alone, bit for bit, whatever else is
+        encoded or cached and however many threads there are; it is also faster there than padded
+        batches.
 
         Args:
             texts: what to encode, without prefix.
@@ -151,7 +152,11 @@ class Encoder:
         batches = [order[start : start + size] for start in range(0, len(order), size)]
 
         def encode_batch(rows: list[int]) -> NDArray[np.float32]:
-            with torch.inference_mode():
+            on_gpu = self.device.type == "cuda"
+            with (
+                torch.inference_mode(),
+                torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu),
+            ):
                 return self.forward([token_ids[row] for row in rows]).cpu().numpy()
 
         training = self.model.training

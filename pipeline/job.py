@@ -9,7 +9,8 @@ from pathlib import Path
 from pipeline.errors import BadInput
 from pipeline.recipe import Recipe
 from pipeline.run import Result, Run
-from pipeline.stage import Stage, Status, folder_of, job_statuses
+from pipeline.stage import Stage
+from pipeline.status import Status, folder_of, job_statuses
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pipeline.errors import Failure
 from pipeline.files import folder_size
 from pipeline.locks import Lock, is_held
 from pipeline.run import Run, cache_home
-from pipeline.stage import JOB_NAMES, folder_of, preview_status, status_of_run, trial_status
+from pipeline.stage import JOB_NAMES
+from pipeline.status import folder_of, preview_status, status_of_run, trial_status
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.recipe import FinetuneSettings
+from pipeline.settings import FinetuneSettings
 
 AUTO_SCALE_BELOW = 2000
 """Training examples under which batch and intervals scale down."""

@@ -13,8 +13,8 @@ from pipeline.corpus.records import (
     read_report,
 )
 from pipeline.errors import Failure, as_failure
-from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run
+from pipeline.settings import SdgSettings
 from tui.corpus_rows import Table, sets_words, table_of
 
 FINDINGS_SHOWN = 1000

@@ -12,7 +12,7 @@ from pipeline.deploy.served import ServedRow, served_rows
 from pipeline.deploy.services import KEY_VARIABLE, is_loopback
 from pipeline.errors import Failure
 from pipeline.profiles import Profile
-from pipeline.recipe import DeploySettings
+from pipeline.settings import DeploySettings
 from tui.choices import Choice
 from tui.glyphs import Glyphs
 from tui.rows import Row, Span, Tone, row, table, wrap

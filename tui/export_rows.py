@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.export.records import Gate, Manifest, Parity, graph_name
-from pipeline.recipe import ExportSettings
+from pipeline.settings import ExportSettings
 from pipeline.tail import size_words
 from tui.choices import Choice
 from tui.glyphs import Glyphs

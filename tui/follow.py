@@ -13,7 +13,7 @@ from pipeline.journal import ENDINGS, Event, JournalReader
 from pipeline.launch import Launcher, Worker
 from pipeline.locks import is_held
 from pipeline.run import Run
-from pipeline.stage import Status, folder_of
+from pipeline.status import Status, folder_of
 from tui.output import Output
 
 _LOOK_SECONDS = 0.1

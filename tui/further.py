@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.corpus.records import read_documents, read_passages
 from pipeline.errors import BadInput, BadRecipe
 from pipeline.files import read_json
-from pipeline.recipe import SdgSettings
+from pipeline.identity import CAME_LATER
 from pipeline.review.decisions import REASONS, fold
 from pipeline.review.log import read_decisions
 from pipeline.run import Result, Run
@@ -25,7 +25,7 @@ from pipeline.sdg.funnel import DocumentFunnel, Funnel, read_funnel
 from pipeline.sdg.records import read_samples
 from pipeline.sdg.rounds import wanted_of
 from pipeline.sdg.writer import OFFLINE
-from pipeline.stage import CAME_LATER
+from pipeline.settings import SdgSettings
 
 SHOWN = 10
 """So many documents are named."""

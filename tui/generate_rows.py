@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.records import FindingsCounts
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.consent import Leaving
 from pipeline.sdg.estimate import Estimate
 from pipeline.sdg.writer import OFFLINE
+from pipeline.settings import SdgSettings
 from tui.generating import Setup
 from tui.glyphs import Glyphs
 from tui.keys import key_of

@@ -23,7 +23,6 @@ from pipeline.corpus.records import (
 from pipeline.errors import Failure, as_failure
 from pipeline.files import read_json, read_jsonl
 from pipeline.profiles import REHEARSAL_PROFILE
-from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run, cache_home, list_runs
 from pipeline.sdg.address import address_of
 from pipeline.sdg.batches import asked_documents
@@ -32,6 +31,7 @@ from pipeline.sdg.estimate import Estimate, estimate
 from pipeline.sdg.records import ARRIVING, FUNNEL, SAMPLES, Sample, passes, to_sample
 from pipeline.sdg.trial import Trial, TrialDocument, list_trials
 from pipeline.sdg.writer import OFFLINE
+from pipeline.settings import SdgSettings
 from tui.watch import Snapshot
 
 LOCAL_URL = "http://127.0.0.1:8000/v1"
@@ -185,7 +185,7 @@ def _leaving(run: Run, corpus: Result, settings: SdgSettings) -> dict[str, Any]:
 
 
 def _tries(snapshot: Snapshot) -> dict[str, Any]:
-    from pipeline.stage import trial_status
+    from pipeline.status import trial_status
 
     trials = list_trials(snapshot.run)
     if not trials:

@@ -51,7 +51,8 @@ def setting_words(value: Any) -> str:
 
 def stages_after(name: str) -> tuple[str, ...]:
     """The stages that another value of a setting would make again, in order."""
-    from pipeline.stage import NOT_IDENTITY, STAGES
+    from pipeline.identity import NOT_IDENTITY
+    from pipeline.stage import STAGES
 
     touched: list[str] = []
     section = name.partition(".")[0]

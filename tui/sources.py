@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.corpus.hf_address import is_address, parse_address
-from pipeline.corpus.source import PYDOC, Kind, open_source
+from pipeline.corpus.records import PYDOC
+from pipeline.corpus.source import Kind, open_source
 from pipeline.errors import BadInput, Failure
 from pipeline.profiles import Profile, base_recipe
-from pipeline.recipe import CorpusSettings, Overrides, Recipe, apply
+from pipeline.recipe import Overrides, Recipe, apply
 from pipeline.run import Run, check_name, create_run, home, list_runs, slug
+from pipeline.settings import CorpusSettings
 from tui.commands.machine import require_machine
 from tui.disk import count_files
 from tui.off_loop import Stopped

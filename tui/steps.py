@@ -59,7 +59,7 @@ class StageState:
     """Where one stage stands, as the steps need to know it.
 
     Attributes:
-        state: a state of `pipeline.stage.Status`.
+        state: a state of `pipeline.status.Status`.
         reason: one line for a person.
     """
 

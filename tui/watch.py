@@ -66,7 +66,8 @@ def read_snapshot(run: Run, variant: str = "") -> Snapshot:
         Failure: the recipe cannot be understood.
     """
     # Here: the first frame stands before these have loaded.
-    from pipeline.stage import STAGE_NAMES, folder_of, status_of_run
+    from pipeline.stage import STAGE_NAMES
+    from pipeline.status import folder_of, status_of_run
 
     recipe = run.recipe(variant)
     profile = find_profile(recipe.profile)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.journal import Event
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.found import LITTLE_TO_WIN, MUCH_TO_WIN
 from pipeline.sdg.records import Sample
 from pipeline.sdg.writer import OFFLINE
+from pipeline.settings import SdgSettings
 from tui.generate_rows import cost_words, said
 from tui.generating import Summary
 from tui.glyphs import Glyphs

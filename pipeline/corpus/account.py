@@ -22,7 +22,7 @@ from pipeline.corpus.records import (
 from pipeline.corpus.source import Kind
 from pipeline.corpus.text import one_line
 from pipeline.errors import BadInput
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 FEW_DOCUMENTS = 20
 """Below this many documents the published recipe warns, and so do we."""

@@ -21,8 +21,8 @@ from pipeline.corpus.source import Source, SourceFile
 from pipeline.corpus.spool import Spool
 from pipeline.corpus.text import normalise
 from pipeline.errors import StageFailure
-from pipeline.recipe import CorpusSettings
 from pipeline.run import datasets_cache
+from pipeline.settings import CorpusSettings
 
 Step = Callable[[int, int, str], None]
 """Called after each piece: done, total, what. It may raise to end the stage."""

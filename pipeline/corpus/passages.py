@@ -16,7 +16,7 @@ from pipeline.corpus.blocks import Block, table_header
 from pipeline.corpus.splitting import Span, split_block, split_exactly
 from pipeline.corpus.tokens import Counter
 from pipeline.files import digest_value
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 TINY = 0.25
 """Share of `passage_tokens` below which a passage may reach over a heading. Ours."""

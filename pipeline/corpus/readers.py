@@ -19,7 +19,7 @@ from pipeline.corpus.html_reader import read_html
 from pipeline.corpus.pdf_reader import read_pdf
 from pipeline.corpus.reading import Kind, Reading, Skipped
 from pipeline.corpus.text import normalise, strip_front_matter
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 SNIFF_BYTES = 8192
 """How much of a file decides which reader it gets."""

@@ -16,7 +16,7 @@ from pipeline.corpus.splitting import Span
 from pipeline.corpus.tables import Row, table_rows
 from pipeline.corpus.text import one_line
 from pipeline.files import digest_bytes
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 BETWEEN = "\n\n"
 """What stands between two passages of one document."""

@@ -13,6 +13,9 @@ from pipeline.files import read_jsonl
 Role = Literal["train", "dev", "test"]
 ROLES: tuple[Role, ...] = ("train", "dev", "test")
 
+PYDOC = "pydoc"
+"""The source that is Python's own documentation."""
+
 DOCUMENTS = "documents.jsonl"
 PASSAGES = "passages.jsonl"
 REPORT = "report.jsonl"

@@ -21,16 +21,14 @@ from pipeline.corpus.fields import has_text, missing_text
 from pipeline.corpus.globs import matcher
 from pipeline.corpus.hf_address import Dataset, is_address, parse_address
 from pipeline.corpus.hf_revision import resolved
-from pipeline.corpus.records import FileReport
+from pipeline.corpus.records import PYDOC, FileReport
 from pipeline.corpus.tables import TABLE_SUFFIXES, head_fields
 from pipeline.corpus.text import one_line
 from pipeline.errors import BadInput
 from pipeline.files import digest_file, digest_value, read_json
-from pipeline.recipe import CorpusSettings
 from pipeline.run import datasets_cache
+from pipeline.settings import CorpusSettings
 
-PYDOC = "pydoc"
-"""The source that every machine has: the standard library's own documentation."""
 MANIFEST = "generation_result.json"
 """What NVIDIA's sdg stage leaves for its next stage; it names the file of records."""
 SDG_SUFFIXES = (".json", ".jsonl", ".parquet")

@@ -50,8 +50,8 @@ from pipeline.corpus.text import one_line
 from pipeline.corpus.tokens import Counter, profile_counter
 from pipeline.files import write_jsonl, writing_jsonl
 from pipeline.locks import Lock
-from pipeline.recipe import CorpusSettings
 from pipeline.run import Run
+from pipeline.settings import CorpusSettings
 
 _LEDGER_PATIENCE = 60.0
 """Seconds to wait while another variant's corpus is being dealt."""

@@ -18,7 +18,7 @@ from pipeline.deploy.services import DRAIN_SECONDS, SERVER_MODULE, answers
 from pipeline.errors import BadRecipe, Busy, Failure, StageFailure, SystemRefusal
 from pipeline.export.records import Manifest
 from pipeline.launch import worker_environment
-from pipeline.recipe import DeploySettings
+from pipeline.settings import DeploySettings
 
 LOG = "server.log"
 

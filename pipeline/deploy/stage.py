@@ -20,7 +20,7 @@ from pipeline.errors import BadInput, BadRecipe
 from pipeline.export.records import Manifest, read_manifest
 from pipeline.files import digest_file
 from pipeline.run import Result, slug
-from pipeline.stage import service_name
+from pipeline.status import service_name
 
 
 def execute(context: Context) -> Outcome:

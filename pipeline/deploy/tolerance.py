@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.beir import Metrics
-from pipeline.recipe import VerifySettings
+from pipeline.settings import VerifySettings
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 RowState = Literal["within", "outside", "too few queries"]

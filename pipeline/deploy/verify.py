@@ -42,7 +42,7 @@ from pipeline.export.records import (
 from pipeline.files import write_json
 from pipeline.metrics import evaluate, mean_metrics
 from pipeline.rankings import rank_vectors
-from pipeline.stage import service_name
+from pipeline.status import service_name
 
 REPORT = "verify.json"
 FORMAT = 1

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pipeline.errors import BadRecipe, MissingPart, StageFailure
 from pipeline.export.records import INPUTS
 from pipeline.files import replacing
-from pipeline.recipe import EncoderSettings, ExportSettings
+from pipeline.settings import EncoderSettings, ExportSettings
 
 _MAJOR_VERSIONS = ("10", "11")
 

@@ -12,7 +12,7 @@ from pipeline.finetune.forgetting import Forgetting
 from pipeline.finetune.interpolation import Point
 from pipeline.finetune.stopping import Comparison
 from pipeline.profiles import Profile, known_profiles
-from pipeline.recipe import EncoderSettings, FinetuneSettings
+from pipeline.settings import EncoderSettings, FinetuneSettings
 
 _NOT_IN_CARD = frozenset({"micro_batch_size", "checkpoint_steps", "probe"})
 """Settings that change no number of the model, and one that may be a path of this machine."""

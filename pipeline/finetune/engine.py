@@ -27,8 +27,8 @@ from pipeline.finetune.rates import learning_rate
 from pipeline.finetune.speed import Shape, memory_bytes, peak_flops, training_flops
 from pipeline.finetune.tasks import Tasks
 from pipeline.memory import is_out_of_memory, keep_freed_memory, one_text_too_long
-from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import Schedule
+from pipeline.settings import FinetuneSettings
 
 _HALVINGS_MAX = 40
 """More than from all of a large GPU's memory down to one token."""
@@ -177,9 +177,12 @@ class Engine:
         bf16 over fp32 weights where it pays: bf16 weights would lose small updates. The region is
         one forward pass, or its cache would hand weights cast without a graph to the next.
         """
-        device = self.encoder.device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._bf16):
+        with self._precision():
             return self.encoder.forward(texts)
+
+    def _precision(self) -> torch.autocast:
+        device = self.encoder.device.type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self._bf16)
 
     def _fitting(
         self, number: int, batch: Batch, texts: Tokens
@@ -234,7 +237,8 @@ class Engine:
         """
         sample = self._longest(self._settings.micro_batch_size)
         self.encoder.model.train()
-        padded = not self.encoder.packs
+        with self._precision():
+            padded = not self.encoder.packs
         longest = max(map(len, sample))
         computed = len(sample) * longest if padded else sum(map(len, sample))
         held = activation_bytes(self.forward, sample, list(self.encoder.model.parameters()))

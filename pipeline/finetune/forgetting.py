@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.beir import EvalSet, beir_splits, is_beir_folder, read_beir
-from pipeline.corpus.source import PYDOC
+from pipeline.corpus.records import PYDOC
 from pipeline.errors import BadRecipe
 from pipeline.finetune.docstrings import docstring_task
 from pipeline.finetune.stopping import Comparison, compare

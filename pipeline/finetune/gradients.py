@@ -22,6 +22,9 @@ CPU_ACTIVATION_BYTES = 3 << 30
 GPU_ACTIVATION_SHARE = 0.5
 """Of the GPU's memory, for activations; weights, gradients and optimizer need the rest."""
 
+GPU_ACTIVATION_BYTES_MAX = 40 << 30
+"""Of a larger GPU no more: some 20,000 tokens of a 1B model keep it busy, and 80 GB are enough."""
+
 Tokens = Sequence[Sequence[int]]
 Forward = Callable[[Tokens], torch.Tensor]
 LossOf = Callable[[torch.Tensor], torch.Tensor]
@@ -148,5 +151,6 @@ def activation_bytes(forward: Forward, texts: Tokens, parameters: Sequence[torch
 def activation_budget(device: torch.device) -> int:
     """Bytes that activations may take."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1] * GPU_ACTIVATION_SHARE)
+        share = int(torch.cuda.mem_get_info(device)[1] * GPU_ACTIVATION_SHARE)
+        return min(share, GPU_ACTIVATION_BYTES_MAX)
     return CPU_ACTIVATION_BYTES

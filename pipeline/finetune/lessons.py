@@ -19,7 +19,7 @@ from pipeline.finetune.teacher import FalseNegatives, PairScores, Scores, Teache
 from pipeline.memory import memory_failures
 from pipeline.mining.reranker import load_reranker, score_cached
 from pipeline.profiles import find_profile, weights_folder
-from pipeline.recipe import BASE_TEACHER
+from pipeline.settings import BASE_TEACHER
 from pipeline.weights import folder_digest, weights_digest
 
 _RERANKER = "ForSequenceClassification"

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.errors import BadRecipe, MissingPart
 from pipeline.finetune.randomness import seed_all
-from pipeline.recipe import LoraSettings
+from pipeline.settings import LoraSettings
 
 _UNUSED = "pooler"
 """A head that no vector comes from: an adapter there would never get a gradient."""

@@ -24,7 +24,7 @@ from pipeline.finetune.losses import (
 )
 from pipeline.finetune.teacher import Scores, TeacherVectors
 from pipeline.profiles import Profile
-from pipeline.recipe import EncoderSettings, FinetuneSettings
+from pipeline.settings import EncoderSettings, FinetuneSettings
 
 OF_VECTORS = frozenset({"cosine", "mse"})
 """Values of `finetune.distillation.loss` that compare vectors; the others compare scores."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import Schedule
+from pipeline.settings import FinetuneSettings
 
 FIRST_SHARE = 0.1
 """Of the peak, at the first step of the warm-up; the published recipe's."""

@@ -17,7 +17,7 @@ from pipeline.finetune.examples import TrainingSet, with_negatives
 from pipeline.finetune.validation import Embed
 from pipeline.mining.training import Asked, Library, refresh
 from pipeline.prep.records import TrainingExample
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 
 Negatives = list[list[str]]
 """Passage ids by example, hardest first."""

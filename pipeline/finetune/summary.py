@@ -11,8 +11,8 @@ from pipeline.finetune.checkpoint import Progress
 from pipeline.finetune.ending import Ending
 from pipeline.finetune.stopping import Comparison, compare
 from pipeline.finetune.validation import Validation
-from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import Schedule, suggestion
+from pipeline.settings import FinetuneSettings
 
 FEW_STEPS = 50
 """The published recipe warns below so many optimizer steps."""

@@ -24,7 +24,7 @@ from pipeline.errors import BadInput
 from pipeline.files import read_jsonl
 from pipeline.finetune.examples import Tokenize, TokenStore
 from pipeline.finetune.losses import contrastive_pairs, cosent, info_nce
-from pipeline.recipe import TaskSettings
+from pipeline.settings import TaskSettings
 from pipeline.texts import normalised
 
 TaskKind = Literal["retrieval", "sts", "classification"]

@@ -24,8 +24,8 @@ from pipeline.finetune.engine import make_optimizer
 from pipeline.finetune.randomness import seed_all
 from pipeline.finetune.rates import learning_rate
 from pipeline.finetune.warmup_objectives import WarmupObjective, objective_for
-from pipeline.recipe import FinetuneSettings, WarmupSettings
 from pipeline.schedule import Schedule
+from pipeline.settings import FinetuneSettings, WarmupSettings
 
 FOLDER = "warmup"
 """Its checkpoint, in the result's folder; when the warm-up is over, its end."""

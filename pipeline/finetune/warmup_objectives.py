@@ -33,7 +33,7 @@ from pipeline.finetune.warmup_texts import (
     mask_tokens,
     weak_pairs,
 )
-from pipeline.recipe import FinetuneSettings
+from pipeline.settings import FinetuneSettings
 
 
 class WarmupObjective(Protocol):

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.mining.rules import Reason, ceiling, choose, shortfall
 from pipeline.mining.scores import SCORE_DECIMALS, Hits, Vectors, norms_of, row_scores, scores_of
 from pipeline.mining.search import ExactSearch
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 from pipeline.texts import normalised
 
 _QUERIES_A_CALL = 1024

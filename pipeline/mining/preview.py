@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.mining.mine import Mined, Miner, Rescore, Wanted
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 
 BIN = 0.05
 """Width of a histogram's bar, where the scores are cosines."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 
 Reason = Literal["answers", "same_document", "near_copy", "too_close", "skipped"]
 """Why a candidate is no negative: its text answers the question; its document, or one that nearly

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pipeline.mining.mine import Mined, Miner, Pool, Wanted
 from pipeline.mining.scores import Vectors
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 from pipeline.texts import normalised
 
 Encode = Callable[[Sequence[str], Literal["query", "passage"]], Vectors]

@@ -19,9 +19,9 @@ from pipeline.mining.rules import main_reason
 from pipeline.prep.automodel import AUTOMODEL_FILES, write_automodel
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
 from pipeline.prep.teacher import find_teacher, material_of, reporter, reranker_of
-from pipeline.recipe import PrepSettings
 from pipeline.review.kept import load_kept
 from pipeline.sdg.records import Sample
+from pipeline.settings import PrepSettings
 from pipeline.weights import folder_digest, weights_digest
 
 FEW_TRAINING_ROWS = 100

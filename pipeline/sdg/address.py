@@ -6,8 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pipeline.recipe import SdgSettings
 from pipeline.sdg import refusals
+from pipeline.settings import SdgSettings
 
 
 @dataclass(frozen=True)

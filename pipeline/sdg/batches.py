@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Protocol, TypeVar
 
 from pipeline.corpus.records import Document, Passage
-from pipeline.recipe import SdgSettings
+from pipeline.settings import SdgSettings
 
 QUERY_KINDS = (
     "contextual",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import openai
 
 from pipeline.errors import EndpointFailure, Interruption
-from pipeline.recipe import SdgSettings
 from pipeline.sdg import refusals
 from pipeline.sdg.address import Address, address_of
 from pipeline.sdg.calls import Call, CallJournal, is_answer, is_page
@@ -19,6 +18,7 @@ from pipeline.sdg.probe import REMEMBERED, Form, Memory, find_form, request_of, 
 from pipeline.sdg.refusals import Verdict, verdict_on
 from pipeline.sdg.replies import listed_models
 from pipeline.sdg.turns import Again, GivenUp
+from pipeline.settings import SdgSettings
 
 ATTEMPTS_MAX = 8
 """So often one call is asked for in vain while others are answered; 429 doesn't count."""

@@ -15,13 +15,13 @@ from typing import Any
 from pipeline.corpus.records import Document, Passage, read_documents, read_imported, read_passages
 from pipeline.errors import NoConsent
 from pipeline.files import append_line, canonical_json, digest_value
-from pipeline.recipe import SdgSettings
 from pipeline.run import Run
 from pipeline.sdg.address import address_of
 from pipeline.sdg.batches import asked_documents
 from pipeline.sdg.feedback import avoid_for
 from pipeline.sdg.rounds import last_round
 from pipeline.sdg.writer import OFFLINE
+from pipeline.settings import SdgSettings
 
 FORMAT = 2
 """Version of a line, written as `v`. Any other counts for nothing: the first one named no

@@ -10,7 +10,6 @@ from typing import Any
 
 from pipeline.context import Control, Events
 from pipeline.corpus.records import Passage
-from pipeline.recipe import SdgSettings
 from pipeline.sdg import refusals
 from pipeline.sdg.allowance import Allowance, CallsSpent
 from pipeline.sdg.batches import CALLS_PER_BATCH, QUESTIONS_PER_CALL, batches
@@ -34,6 +33,7 @@ from pipeline.sdg.scoring import LEVEL_MAX, LEVELS, honest_hops, score_of, weigh
 from pipeline.sdg.tries import Try, first_try, tries_after
 from pipeline.sdg.turns import Conversation, Unanswered, converse
 from pipeline.sdg.writer import Draft, Lost, Watcher
+from pipeline.settings import SdgSettings
 
 FIRST_REPLIES = 10
 """If more than half of so many fresh replies are of no use, the model is the wrong one."""

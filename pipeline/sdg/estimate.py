@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.corpus.records import Document, Passage
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.address import address_of
 from pipeline.sdg.batches import (
     CALLS_PER_BATCH,
@@ -37,6 +36,7 @@ from pipeline.sdg.limiter import start_rate
 from pipeline.sdg.prompts import NEARBY_MAX, generate_messages_length, judge_messages_length
 from pipeline.sdg.spending import Spent, cost_of, in_money
 from pipeline.sdg.writer import OFFLINE
+from pipeline.settings import SdgSettings
 
 CHARACTERS_PER_TOKEN = 4
 """Of English in common tokenizers; OpenAI's help page "What are tokens" names the same."""

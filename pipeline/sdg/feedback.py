@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.records import Sample
+from pipeline.settings import SdgSettings
 
 ENTRIES_MAX = 6
 """So many rejected questions are told at once. Ours: more crowd out the passages."""

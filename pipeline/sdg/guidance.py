@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.recipe import SdgSettings
+from pipeline.settings import SdgSettings
 
 
 @dataclass(frozen=True)

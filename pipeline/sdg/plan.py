@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline.corpus.records import Document, Passage, Role
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.batches import QUERY_KINDS, asked_documents, hops_for, kind_for, questions_for
 from pipeline.sdg.evidence import Worth, shows, worth_of
 from pipeline.sdg.languages import language_of
 from pipeline.sdg.links import Chains, Crossings
+from pipeline.settings import SdgSettings
 
 REASONINGS = (
     "factual",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from pipeline.errors import EndpointFailure
-from pipeline.recipe import SdgSettings
+from pipeline.settings import SdgSettings
 
 SAFE = "Every reply so far is kept in sdg/calls.jsonl and will not be paid again."
 

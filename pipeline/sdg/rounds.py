@@ -20,9 +20,9 @@ from collections.abc import Generator, Mapping, Sequence
 
 from pipeline.corpus.records import ROLES, Document, Passage
 from pipeline.files import digest_value
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.batches import batches
 from pipeline.sdg.plan import Assignment, plan
+from pipeline.settings import SdgSettings
 
 SHORT_SHARE = 0.5
 """A document that kept less than this of its plan is short. Ours: by the usual thresholds most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.recipe import SdgSettings
+from pipeline.settings import SdgSettings
 
 LEVELS = ("answerable", "supported", "standalone", "specific", "natural")
 """The judge's criteria, each graded 0, 1 or 2; the recipe weighs each as `sdg.weight_NAME`."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.replies import usage_of
+from pipeline.settings import SdgSettings
 
 _CHARACTERS_PER_TOKEN = 4
 _MILLION = 1_000_000

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.found import found_words
 from pipeline.sdg.funnel import DocumentFunnel, Funnel, funnel_of
 from pipeline.sdg.plan import Assignment
 from pipeline.sdg.records import FUNNEL, Sample
 from pipeline.sdg.spending import Spent, cost_of
 from pipeline.sdg.writer import Draft, Lost
+from pipeline.settings import SdgSettings
 
 _NAMED = 5
 """So many documents are named in a sentence."""

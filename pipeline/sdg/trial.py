@@ -21,13 +21,13 @@ from pipeline.corpus.records import (
 )
 from pipeline.errors import BadInput
 from pipeline.files import digest_value, read_json
-from pipeline.recipe import SdgSettings
 from pipeline.run import Run
 from pipeline.sdg.batches import asked_documents
 from pipeline.sdg.consent import Leaving, leaving_of
 from pipeline.sdg.guidance import Guidance, guidance_in
 from pipeline.sdg.records import FUNNEL, Sample, read_samples
 from pipeline.sdg.writer import OFFLINE
+from pipeline.settings import SdgSettings
 
 TRIAL = "trial"
 """The word of its folder, its worker and its command."""

@@ -25,11 +25,11 @@ from typing import Any
 import openai
 
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.allowance import Allowance
 from pipeline.sdg.calls import Call, CallJournal
 from pipeline.sdg.client import Client, Clock
 from pipeline.sdg.turns import Conversation, converse
+from pipeline.settings import SdgSettings
 
 CALLS = 1500
 IN_FLIGHT = 32

@@ -18,10 +18,10 @@ from pipeline.corpus.records import Document, Passage
 from pipeline.corpus.text import document_id, normalise
 from pipeline.corpus.tokens import Counter, profile_counter
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
-from pipeline.recipe import CorpusSettings
 from pipeline.sdg.offline import OfflineWriter
 from pipeline.sdg.plan import plan
 from pipeline.sdg.writer import Draft
+from pipeline.settings import CorpusSettings
 from pipeline.texts import normalised
 
 LONG_CHARACTERS = 850

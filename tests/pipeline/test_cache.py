@@ -11,7 +11,7 @@ import pipeline.cache_index
 from pipeline.cache import EmbeddingCache, encode_cached, text_key
 from pipeline.encoder import Encoder, load_encoder
 from pipeline.errors import Cancelled
-from pipeline.recipe import EncoderSettings
+from pipeline.settings import EncoderSettings
 
 SETTINGS = EncoderSettings(query_tokens=64, passage_tokens=64)
 TEXTS = [f"w{n} w{n * 7 % 200} w{n * 3 % 200}" for n in range(30)]

@@ -12,7 +12,7 @@ from pipeline.bidirectional import is_bidirectional
 from pipeline.encoder import load_encoder, pool
 from pipeline.errors import BadInput, BadRecipe, StageFailure
 from pipeline.profiles import find_profile, known_profiles, weights_folder
-from pipeline.recipe import EncoderSettings
+from pipeline.settings import EncoderSettings
 
 SETTINGS = EncoderSettings(query_tokens=64, passage_tokens=64, batch_size=4)
 TEXTS = [

@@ -27,7 +27,7 @@ from transformers import (
 from pipeline.encoder import load_encoder
 from pipeline.errors import StageFailure
 from pipeline.profiles import find_profile, known_profiles
-from pipeline.recipe import EncoderSettings
+from pipeline.settings import EncoderSettings
 
 SETTINGS = EncoderSettings(query_tokens=64, passage_tokens=64)
 TEXTS = ["w1 w2 w3", "w4", " ".join(f"w{n}" for n in range(70)), "", "w9 w8 w7 w6 w5 w1 w1"]

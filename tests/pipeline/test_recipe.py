@@ -7,16 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadRecipe
-from pipeline.recipe import (
-    FinetuneSettings,
-    Recipe,
-    apply,
-    flatten,
-    parse_setting,
-    read_overrides,
-    write_overrides,
-)
+from pipeline.recipe import Recipe, apply, flatten, parse_setting, read_overrides, write_overrides
 from pipeline.schedule import schedule_for
+from pipeline.settings import FinetuneSettings
 
 
 def test_the_published_numbers_are_the_defaults():
@@ -155,7 +148,8 @@ def test_a_table_of_a_technique_is_written_and_read_like_every_section(tmp_path)
 
 
 def test_a_technique_that_is_off_is_no_part_of_an_identity():
-    from pipeline.stage import find_stage, settings_of
+    from pipeline.identity import settings_of
+    from pipeline.stage import find_stage
 
     settings = settings_of(find_stage("finetune"), Recipe())
     assert not [name for name in settings if name.startswith(("finetune.lora", "finetune.warmup."))]

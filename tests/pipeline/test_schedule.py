@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.recipe import FinetuneSettings, Recipe, apply
+from pipeline.recipe import Recipe, apply
 from pipeline.schedule import schedule_for, suggestion
+from pipeline.settings import FinetuneSettings
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
 from pipeline.requests import ask
 from pipeline.run import cache_home, change_recipe, create_run
 from pipeline.sdg.trial import list_trials
-from pipeline.stage import folder_of, status_of_run, trial_status
+from pipeline.status import folder_of, status_of_run, trial_status
 from pipeline.worker import main
 
 

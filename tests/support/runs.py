@@ -29,11 +29,11 @@ from pipeline.journal import Event, read_journal
 from pipeline.launch import worker_environment
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
-from pipeline.recipe import SdgSettings
 from pipeline.review.kept import load_kept
 from pipeline.run import Run, cache_home, create_run
 from pipeline.sdg.records import FUNNEL, SAMPLES, Flag, Quote, Sample, sample_id
 from pipeline.sdg.scoring import LEVELS, score_of, weights_of
+from pipeline.settings import SdgSettings
 
 Execute = Callable[[Context], Outcome]
 Through = Literal["corpus", "sdg", "prep"]

@@ -15,8 +15,8 @@ from pipeline.deploy.records import ServiceRecord, write_service
 from pipeline.deploy.services import KEY_VARIABLE, SERVER_MODULE
 from pipeline.gate import Check
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
-from pipeline.recipe import DeploySettings
 from pipeline.run import Result, create_run
+from pipeline.settings import DeploySettings
 from tui.deploy_rows import (
     Probe,
     deploy_choices,

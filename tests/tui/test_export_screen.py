@@ -11,8 +11,8 @@ from pipeline.errors import GateRefusal
 from pipeline.export.records import Gate, Manifest, Measured, Parity, write_manifest
 from pipeline.files import write_json
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
-from pipeline.recipe import ExportSettings
 from pipeline.run import create_run
+from pipeline.settings import ExportSettings
 from tui.export_rows import (
     Place,
     export_choices,

@@ -15,12 +15,12 @@ from textual.events import Paste
 from textual.widgets import Input
 
 from pipeline.corpus.records import FindingsCounts
-from pipeline.recipe import SdgSettings
 from pipeline.run import home
 from pipeline.sdg.consent import Leaving
 from pipeline.sdg.estimate import Estimate
 from pipeline.sdg.records import Flag, Quote, Sample
 from pipeline.sdg.trial import TrialDocument, list_trials
+from pipeline.settings import SdgSettings
 from tui.generate_rows import (
     estimate_rows,
     leaving_rows,

@@ -18,7 +18,7 @@ from pipeline.corpus.records import read_passages
 from pipeline.requests import ask
 from pipeline.run import cache_home
 from pipeline.sdg.records import read_samples
-from pipeline.stage import status_of_run
+from pipeline.status import status_of_run
 
 ECHO = """
 import os, sys, termios, tty

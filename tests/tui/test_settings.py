@@ -1,8 +1,9 @@
 """A recipe's settings as rows, and what a change of them makes stale."""
 
+from pipeline.identity import NOT_IDENTITY
 from pipeline.profiles import base_recipe, find_profile
 from pipeline.recipe import Recipe, apply
-from pipeline.stage import NOT_IDENTITY, STAGE_NAMES
+from pipeline.stage import STAGE_NAMES
 from tui.settings import setting_choice, setting_words, stages_after, stale_sentence
 from tui.steps import StageState
 

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from pipeline.journal import Event
-from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import schedule_for
+from pipeline.settings import FinetuneSettings
 from tui.training import TrainingView
 
 

@@ -19,7 +19,8 @@ from pipeline.profiles import profile_of
 from pipeline.report import Report, build_report, write_report
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home, slug
 from pipeline.sdg.consent import leaving
-from pipeline.stage import STAGE_NAMES, Status, adopt, once_more, status_of_run
+from pipeline.stage import STAGE_NAMES
+from pipeline.status import Status, adopt, once_more, status_of_run
 from tui.commands.consent import agree, corpus_of, estimate_of, say_estimate
 from tui.commands.corpus_report import say_corpus
 from tui.commands.finding import overrides_of, rehearsal_for, run_for

@@ -18,12 +18,12 @@ from pipeline.corpus.records import (
     read_passages,
 )
 from pipeline.errors import EndpointFailure
-from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run, cache_home
 from pipeline.sdg import consent
 from pipeline.sdg.consent import Leaving, has_consent, record_consent, require_consent
 from pipeline.sdg.estimate import Estimate, estimate, in_words
-from pipeline.stage import job_statuses
+from pipeline.settings import SdgSettings
+from pipeline.status import job_statuses
 from tui.commands.corpus_report import findings_words
 from tui.output import Output
 

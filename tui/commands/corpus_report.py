@@ -17,9 +17,9 @@ from pipeline.corpus.records import (
     read_report,
 )
 from pipeline.errors import EndpointFailure
-from pipeline.recipe import SdgSettings
 from pipeline.run import Result
 from pipeline.sdg.consent import in_words, leaving
+from pipeline.settings import SdgSettings
 from tui.output import Output
 
 FILES_SHOWN = 10

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpus.hf_address import is_address
-from pipeline.corpus.source import PYDOC
+from pipeline.corpus.records import PYDOC
 from pipeline.profiles import REHEARSAL_PROFILE, Profile, find_profile
 from pipeline.recipe import Recipe, flatten, parse_setting
 from pipeline.run import Run, check_name, create_run, find_run, home, require_kind, slug

@@ -14,7 +14,7 @@ from pipeline.eval.records import System, read_eval
 from pipeline.eval.tables import ordered_sets, table_row, to_csv, to_json, to_markdown
 from pipeline.profiles import find_profile
 from pipeline.run import Run
-from pipeline.stage import service_name
+from pipeline.status import service_name
 from tui.output import Output
 
 _FORMS = {"markdown": to_markdown, "csv": to_csv, "json": to_json}

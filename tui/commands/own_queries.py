@@ -20,7 +20,7 @@ from pipeline.run import Run, cache_home, change_recipe, changed_recipe
 from pipeline.sdg.estimate import in_words
 from pipeline.sdg.spending import spent
 from pipeline.sdg.writer import OFFLINE
-from pipeline.stage import job_statuses
+from pipeline.status import job_statuses
 from tui.commands.consent import asked, corpus_of, estimate_of
 from tui.commands.finding import overrides_of
 from tui.output import Output

@@ -13,7 +13,7 @@ from pipeline.launch import LocalLauncher
 from pipeline.prep.preview import PREVIEW_FILE
 from pipeline.profiles import find_profile
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe
-from pipeline.stage import Status, adopt, folder_of, preview_status
+from pipeline.status import Status, adopt, folder_of, preview_status
 from tui.commands.finding import overrides_of
 from tui.commands.machine import require_machine
 from tui.follow import run_stage

@@ -19,7 +19,8 @@ from pipeline.recipe import flatten
 from pipeline.report import build_report
 from pipeline.requests import Request, ask
 from pipeline.run import Run, cache_home, find_run, home, last_activity, list_runs
-from pipeline.stage import JOB_NAMES, STAGE_NAMES, status_of_run
+from pipeline.stage import JOB_NAMES, STAGE_NAMES
+from pipeline.status import status_of_run
 from tui.commands.measured import show_metrics, show_misses, show_snippet
 from tui.commands.written import say_written
 from tui.output import Output

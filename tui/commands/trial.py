@@ -15,7 +15,7 @@ from pipeline.run import Result, Run, cache_home, change_recipe, changed_recipe,
 from pipeline.sdg.estimate import Estimate
 from pipeline.sdg.records import Sample
 from pipeline.sdg.trial import TRIAL_DOCUMENTS, Trial, choose, list_trials, trial_leaving
-from pipeline.stage import Status, adopt, trial_status
+from pipeline.status import Status, adopt, trial_status
 from tui.commands.consent import agree, corpus_of, estimate_of
 from tui.commands.finding import overrides_of
 from tui.commands.machine import require_machine

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pipeline.recipe import SdgSettings
 from pipeline.run import Result, Run
 from pipeline.sdg.funnel import STEPS, Funnel, read_funnel
 from pipeline.sdg.spending import Spent, cost_of, in_money, spent
+from pipeline.settings import SdgSettings
 from tui.output import Output
 
 _REASONS_SHOWN = 6

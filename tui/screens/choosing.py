@@ -6,12 +6,13 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline.corpus.source import PYDOC
+from pipeline.corpus.records import PYDOC
 from pipeline.corpus.tables import TABLE_SUFFIXES
 from pipeline.errors import Failure, as_failure
 from pipeline.profiles import Profile, find_profile
-from pipeline.recipe import CorpusSettings, Recipe
+from pipeline.recipe import Recipe
 from pipeline.run import Run, check_name, home
+from pipeline.settings import CorpusSettings
 from tui.corpus_rows import slice_words
 from tui.off_loop import Stopped, off_loop
 from tui.rows import Tone, row

@@ -11,8 +11,9 @@ from textual.widget import Widget
 from pipeline.corpus.records import FileReport
 from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
-from pipeline.recipe import Recipe, SdgSettings
+from pipeline.recipe import Recipe
 from pipeline.run import Result, Run, cache_home, slug
+from pipeline.settings import SdgSettings
 from tui.corpus_facts import read_estimate, read_finding_list, read_sets, read_table
 from tui.corpus_rows import (
     Table,
@@ -200,7 +201,7 @@ class CorpusScreen(ChoosingScreen):
         self._begin(self._rescan())
 
     async def _rescan(self) -> None:
-        from pipeline.stage import status_of_run
+        from pipeline.status import status_of_run
 
         snapshot = self.snapshot
         if snapshot is None:

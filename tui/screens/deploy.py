@@ -15,7 +15,7 @@ from pipeline.deploy.services import KEY_VARIABLE
 from pipeline.errors import Failure, as_failure
 from pipeline.gate import Check
 from pipeline.run import Run
-from pipeline.stage import once_more
+from pipeline.status import once_more
 from tui.choices import Choice
 from tui.deploy_rows import (
     TABS,

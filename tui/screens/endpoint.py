@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import BadRecipe, EndpointFailure, as_failure
-from pipeline.recipe import SdgSettings, flatten
+from pipeline.recipe import flatten
 from pipeline.run import changed_recipe, home
 from pipeline.sdg.address import address_of
 from pipeline.sdg.consent import record_consent
+from pipeline.settings import SdgSettings
 from tui.generate_rows import Setting, question_lines, value_words
 from tui.generating import (
     LOCAL_URL,

@@ -13,8 +13,8 @@ from textual.widget import Widget
 
 from pipeline.errors import Failure, as_failure
 from pipeline.export.records import Gate, Manifest, Parity, read_manifest, read_parity
-from pipeline.recipe import ExportSettings
 from pipeline.run import Result, Run
+from pipeline.settings import ExportSettings
 from tui.choices import Choice
 from tui.export_rows import (
     PRECISIONS,

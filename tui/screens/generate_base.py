@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.trial import TRIAL
+from pipeline.settings import SdgSettings
 from tui.generate_rows import Setting, shown_settings
 from tui.generating import Setup, key_state, read_setup, setup_mark
 from tui.screens.step import StepScreen

@@ -151,7 +151,7 @@ def read_report(profile_id: str) -> GateReport:
     from pipeline.packages import package_checks
     from pipeline.preflight import judge, read_surroundings
     from pipeline.profiles import find_profile
-    from pipeline.recipe import SdgSettings
+    from pipeline.settings import SdgSettings
 
     profile = find_profile(profile_id)
     surroundings = read_surroundings(home(), SdgSettings().key_variable, os.environ, profile)

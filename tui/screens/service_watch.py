@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pipeline.deploy.services import stop_service
 from pipeline.errors import Failure, as_failure
 from pipeline.run import Run
-from pipeline.stage import service_name
+from pipeline.status import service_name
 from tui.deploy_rows import Probe
 from tui.deploying import probe_services
 from tui.screens.step import StepScreen

@@ -10,7 +10,7 @@ from pipeline.corpus import pdf_reader
 from pipeline.corpus.loading import load
 from pipeline.corpus.source import open_source
 from pipeline.corpus.spool import Spool
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 LONG = "The valve regulates the flow of the coolant through the ring."
 

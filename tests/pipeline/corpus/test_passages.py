@@ -10,7 +10,7 @@ from pipeline.corpus.blocks import markdown_blocks, table_header, text_blocks
 from pipeline.corpus.passages import cut_all, cut_passages, passage_id
 from pipeline.corpus.rst_blocks import rst_blocks
 from pipeline.corpus.text import normalise
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 SMALL = CorpusSettings(passage_tokens=24, passage_tokens_max=40)
 

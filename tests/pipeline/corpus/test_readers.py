@@ -14,7 +14,7 @@ from pipeline.corpus.pdf_reader import close_pdf_process
 from pipeline.corpus.readers import read_content, suffix_of
 from pipeline.corpus.reading import Reading, Skipped
 from pipeline.corpus.text import normalise
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 SETTINGS = CorpusSettings()
 

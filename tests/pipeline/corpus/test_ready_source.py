@@ -15,7 +15,7 @@ from pipeline.corpus.records import read_documents, read_passages, read_report
 from pipeline.corpus.source import open_source
 from pipeline.corpus.tables import Row
 from pipeline.errors import BadInput
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 ROWS = [
     {"id": "1", "text": "First chunk of A.", "source": "a.pdf", "title": "A"},

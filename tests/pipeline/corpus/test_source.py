@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.corpus.globs import matcher
 from pipeline.corpus.source import open_source
 from pipeline.errors import BadInput
-from pipeline.recipe import CorpusSettings
+from pipeline.settings import CorpusSettings
 
 
 def names(source):

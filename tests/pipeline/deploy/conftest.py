@@ -17,8 +17,9 @@ from pipeline.context import Context
 from pipeline.deploy.docker import Docker
 from pipeline.deploy.services import list_services, stop_service
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile, weights_folder
-from pipeline.recipe import EncoderSettings, apply
+from pipeline.recipe import apply
 from pipeline.run import Run
+from pipeline.settings import EncoderSettings
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from pipeline.deploy.tolerance import (
     judge,
     measure_drift,
 )
-from pipeline.recipe import VerifySettings
+from pipeline.settings import VerifySettings
 
 EXACT = Drift(10, 1.0, 1.0, 1.0, ())
 OFF = Drift(10, 0.99, 0.9, 0.5, ())

@@ -16,8 +16,9 @@ from pipeline.profiles import (
     find_profile,
     known_profiles,
 )
-from pipeline.recipe import EncoderSettings, apply
+from pipeline.recipe import apply
 from pipeline.run import Run
+from pipeline.settings import EncoderSettings
 
 
 @pytest.fixture(autouse=True)

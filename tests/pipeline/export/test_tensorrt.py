@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import BadRecipe, MissingPart, StageFailure
 from pipeline.export.tensorrt import build_plan, open_tensorrt, plan_shapes
-from pipeline.recipe import EncoderSettings, ExportSettings
+from pipeline.settings import EncoderSettings, ExportSettings
 
 
 class FakeTensorRt(ModuleType):

@@ -24,8 +24,9 @@ from pipeline.files import write_jsonl
 from pipeline.finetune.stage import execute
 from pipeline.prep.records import TrainingExample, write_training
 from pipeline.profiles import Profile, find_profile
-from pipeline.recipe import EncoderSettings, Recipe, apply
+from pipeline.recipe import Recipe, apply
 from pipeline.run import Result, Run
+from pipeline.settings import EncoderSettings
 
 TOPICS = 16
 NOISE = 20

@@ -14,8 +14,8 @@ from pipeline.errors import BadInput
 from pipeline.finetune.batches import Sampler
 from pipeline.finetune.examples import TokenStore, read_training_set
 from pipeline.prep.records import TrainingExample
-from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import schedule_for
+from pipeline.settings import FinetuneSettings
 
 PASSAGES = {f"p-{n}": f"passage number {n}" for n in range(12)}
 

@@ -11,7 +11,8 @@ from pipeline.finetune.forgetting import Forgetting
 from pipeline.finetune.interpolation import Point
 from pipeline.finetune.stopping import compare
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, known_profiles
-from pipeline.recipe import EncoderSettings, FinetuneSettings, Recipe, apply
+from pipeline.recipe import Recipe, apply
+from pipeline.settings import EncoderSettings, FinetuneSettings
 
 FACTS = Facts(
     examples=321,

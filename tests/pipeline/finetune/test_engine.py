@@ -15,8 +15,8 @@ from pipeline.finetune.examples import read_training_set
 from pipeline.finetune.objective import Objective
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, known_profiles, weights_folder
-from pipeline.recipe import EncoderSettings, FinetuneSettings
 from pipeline.schedule import schedule_for
+from pipeline.settings import EncoderSettings, FinetuneSettings
 
 SETTINGS = FinetuneSettings(batch_size=8, auto_scale=False, gradient_clip=0.0, temperature=0.05)
 

@@ -18,10 +18,12 @@ from pipeline.files import digest_folder, write_jsonl
 from pipeline.finetune import stopping
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.stage import execute
+from pipeline.identity import settings_of
 from pipeline.prep.records import read_training, write_training
 from pipeline.profiles import find_profile
-from pipeline.recipe import EncoderSettings, Recipe, apply
-from pipeline.stage import find_stage, settings_of
+from pipeline.recipe import Recipe, apply
+from pipeline.settings import EncoderSettings
+from pipeline.stage import find_stage
 
 SHORT = {"finetune.epochs": 3, "finetune.validation_steps": 6}
 """Eighteen steps."""

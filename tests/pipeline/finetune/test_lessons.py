@@ -22,10 +22,11 @@ from pipeline.files import digest_folder
 from pipeline.finetune.examples import read_training_set
 from pipeline.finetune.lessons import ask_teachers
 from pipeline.finetune.stage import execute
+from pipeline.identity import lesson_digests
 from pipeline.prep.records import read_training
 from pipeline.profiles import find_profile, weights_folder
-from pipeline.recipe import EncoderSettings, Recipe, apply
-from pipeline.stage import lesson_digests
+from pipeline.recipe import Recipe, apply
+from pipeline.settings import EncoderSettings
 
 SUSPICIOUS = {"finetune.false_negatives.teacher": "base", "finetune.false_negatives.margin": 0.2}
 

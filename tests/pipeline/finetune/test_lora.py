@@ -13,7 +13,7 @@ from pipeline.finetune.engine import make_optimizer
 from pipeline.finetune.lora import adapt, adapted_layers, is_adapted, merge
 from pipeline.finetune.stage import MODEL, execute
 from pipeline.profiles import find_profile
-from pipeline.recipe import EncoderSettings, FinetuneSettings, LoraSettings
+from pipeline.settings import EncoderSettings, FinetuneSettings, LoraSettings
 
 TEXTS = ["q0 p0 n1", "p1", "n2 n3 n4 p5 p5"]
 LORA = {"finetune.lora.rank": 4, "finetune.lora.alpha": 8.0, "finetune.lora.dropout": 0.1}

@@ -23,13 +23,13 @@ from pipeline.finetune.objective import Objective, Teaching, matryoshka_cuts, sh
 from pipeline.finetune.teacher import FalseNegatives, PairScores, TeacherVectors
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
-from pipeline.recipe import (
+from pipeline.schedule import schedule_for
+from pipeline.settings import (
     DistillationSettings,
     EncoderSettings,
     FinetuneSettings,
     TripletSettings,
 )
-from pipeline.schedule import schedule_for
 
 CPU = torch.device("cpu")
 PLAIN = FinetuneSettings(batch_size=8, auto_scale=False, temperature=0.1)

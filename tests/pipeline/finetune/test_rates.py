@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.finetune.rates import FIRST_SHARE, LAST_SHARE, learning_rate
-from pipeline.recipe import FinetuneSettings
 from pipeline.schedule import schedule_for
+from pipeline.settings import FinetuneSettings
 
 
 @given(examples=st.integers(1, 600), kind=st.sampled_from(["cosine", "linear"]))

@@ -24,11 +24,12 @@ from pipeline.finetune import stage
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.stage import execute
 from pipeline.finetune.validation import mean, measure
+from pipeline.identity import settings_of
 from pipeline.journal import read_journal
 from pipeline.prep.records import read_held_out, read_training, write_training
 from pipeline.profiles import REHEARSAL_PROFILE, known_profiles
 from pipeline.recipe import Recipe, apply
-from pipeline.stage import find_stage, settings_of
+from pipeline.stage import find_stage
 
 _PROCESS = """
 import sys

@@ -11,7 +11,7 @@ from pipeline.errors import BadInput
 from pipeline.files import digest_folder
 from pipeline.finetune.stage import MODEL, execute
 from pipeline.finetune.tasks import Pair, Task, Tasks, open_tasks, read_pairs
-from pipeline.recipe import TaskSettings
+from pipeline.settings import TaskSettings
 
 PAIRS = [Pair(f"q{n}", f"p{n} n1", n / 10) for n in range(10)]
 
@@ -146,18 +146,19 @@ def test_a_task_is_trained_beside_the_run_s_own_examples_and_told(toy):
 
 
 def test_what_the_files_hold_is_part_of_the_identity_and_their_place_is_not(toy, tmp_path):
+    from pipeline.identity import settings_of, task_digests
     from pipeline.recipe import Recipe, apply
     from pipeline.run import Run
-    from pipeline.stage import _task_digests, find_stage, settings_of
+    from pipeline.stage import find_stage
 
     path = graded(toy)
     here = apply(Recipe(), {"finetune.tasks.sts": ["sts.jsonl"]}, "here")
     there = apply(Recipe(), {"finetune.tasks.sts": [str(path)]}, "here")
     stage = find_stage("finetune")
     assert settings_of(stage, here) == settings_of(stage, there) == settings_of(stage, Recipe())
-    before = _task_digests(Run(toy.root), here)
-    assert before == _task_digests(Run(toy.root), there)
+    before = task_digests(Run(toy.root), here)
+    assert before == task_digests(Run(toy.root), there)
     path.write_text(path.read_text() + '{"text1": "a", "text2": "b", "score": 1}\n')
-    assert _task_digests(Run(toy.root), here) != before
-    assert _task_digests(Run(toy.root), Recipe()) == {}
+    assert task_digests(Run(toy.root), here) != before
+    assert task_digests(Run(toy.root), Recipe()) == {}
     assert list(before) == ["sts"]

@@ -25,7 +25,7 @@ from pipeline.finetune.warmup import FOLDER, Surroundings, warm_up
 from pipeline.finetune.warmup_objectives import DeletedTokens, objective_for
 from pipeline.journal import read_journal
 from pipeline.profiles import find_profile
-from pipeline.recipe import EncoderSettings, FinetuneSettings, LoraSettings, WarmupSettings
+from pipeline.settings import EncoderSettings, FinetuneSettings, LoraSettings, WarmupSettings
 
 TOPICS = 16
 SLOW = {

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from pipeline.mining.mine import Miner, Pool, Wanted
 from pipeline.mining.rules import ceiling, main_reason
 from pipeline.mining.scores import scores_of
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 from pipeline.texts import normalised
 
 COARSE = st.sampled_from([-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0])

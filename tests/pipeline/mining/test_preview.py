@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.mining.mine import Miner, Pool, Wanted
 from pipeline.mining.preview import bin_edges, preview, rule_name, rules_to_compare
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 
 
 def material(count=40):

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.mining.mine import Miner
 from pipeline.mining.training import Asked, Library, encode_material, refresh
-from pipeline.recipe import PrepSettings
+from pipeline.settings import PrepSettings
 
 TEXTS = {f"p{n}": f"passage {n}" for n in range(12)}
 

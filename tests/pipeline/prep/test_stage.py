@@ -16,9 +16,9 @@ from pipeline.prep.preview_stage import execute as preview_execute
 from pipeline.prep.records import read_held_out, read_training
 from pipeline.prep.stage import check_kept, execute
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile, weights_folder
-from pipeline.recipe import PrepSettings
 from pipeline.run import Result, create_run
 from pipeline.sdg.records import SAMPLES, Flag, Sample, sample_id
+from pipeline.settings import PrepSettings
 from tui.commands.preview import preview_lines
 
 TOPICS = {

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import EndpointFailure, NoConsent
-from pipeline.recipe import SdgSettings
 from pipeline.run import Run
 from pipeline.sdg.consent import (
     Leaving,
@@ -22,6 +21,7 @@ from pipeline.sdg.consent import (
 from pipeline.sdg.records import SAMPLES
 from pipeline.sdg.stage import execute
 from pipeline.sdg.trial import choose
+from pipeline.settings import SdgSettings
 
 TEN = frozenset(f"doc-{n}" for n in range(10))
 WHAT = Leaving("llm.example.com", "https://llm.example.com/v1", TEN, 100, 50_000, False)

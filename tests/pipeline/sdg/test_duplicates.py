@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus.records import Passage
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.duplicates import flag_duplicates, flag_repeated
 from pipeline.sdg.records import Flag, Sample
+from pipeline.settings import SdgSettings
 
 
 def sample(number, question, score=8.0, role="train", flagged=False):

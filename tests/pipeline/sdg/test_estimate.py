@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from pipeline.corpus.records import Document, Passage
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.batches import batches
 from pipeline.sdg.estimate import Estimate, estimate, in_words
 from pipeline.sdg.plan import plan
 from pipeline.sdg.stage import execute
+from pipeline.settings import SdgSettings
 
 HOSTED = SdgSettings()
 LOCAL = replace(HOSTED, base_url="http://127.0.0.1:8000/v1")

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.recipe import Recipe, SdgSettings, apply
+from pipeline.recipe import Recipe, apply
 from pipeline.sdg.feedback import ENTRIES_MAX, Rejected, avoid_entries, avoid_for
 from pipeline.sdg.records import Sample
+from pipeline.settings import SdgSettings
 
 
 def rejected(question, reason="", role="train"):

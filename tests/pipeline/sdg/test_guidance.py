@@ -9,11 +9,12 @@ import pytest
 
 from pipeline.corpus.records import Passage
 from pipeline.errors import BadRecipe
-from pipeline.recipe import Recipe, SdgSettings, apply
+from pipeline.recipe import Recipe, apply
 from pipeline.sdg.calls import Call
 from pipeline.sdg.guidance import Guidance, guidance_in, guidance_of
 from pipeline.sdg.plan import Assignment
 from pipeline.sdg.prompts import generate_messages, generate_schema
+from pipeline.settings import SdgSettings
 
 
 def asked(text="text number 1"):

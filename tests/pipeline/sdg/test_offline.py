@@ -4,12 +4,12 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.offline import CRITERIA, SCORE_WITHOUT_PROSE, OfflineWriter
 from pipeline.sdg.plan import plan
 from pipeline.sdg.queries import WORDS_MAX, question, symptom, words
 from pipeline.sdg.words import copied_run
 from pipeline.sdg.writer import Draft, Lost
+from pipeline.settings import SdgSettings
 
 
 def drafts_of(library, seed=42):

@@ -8,9 +8,10 @@ import pytest
 
 from pipeline.corpus.records import Document, Passage
 from pipeline.errors import BadRecipe
-from pipeline.recipe import Recipe, SdgSettings, apply
+from pipeline.recipe import Recipe, apply
 from pipeline.sdg.batches import QUERY_KINDS, questions_for
 from pipeline.sdg.plan import REASONINGS, plan
+from pipeline.settings import SdgSettings
 
 
 def word(*numbers):

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus.records import Passage
-from pipeline.recipe import SdgSettings
 from pipeline.sdg.data_blocks import INVISIBLE, TAGS, data_block
 from pipeline.sdg.guidance import Guidance
 from pipeline.sdg.plan import REASONINGS, Assignment
@@ -22,6 +21,7 @@ from pipeline.sdg.prompts import (
 )
 from pipeline.sdg.records import Quote
 from pipeline.sdg.writer import Draft
+from pipeline.settings import SdgSettings
 
 
 def passage(number, text):

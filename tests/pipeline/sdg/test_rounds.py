@@ -10,15 +10,17 @@ from endpoint import Answer
 
 from pipeline.corpus.records import ROLES, Document, Passage
 from pipeline.files import read_json
+from pipeline.identity import settings_of
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile
-from pipeline.recipe import Recipe, SdgSettings, apply
+from pipeline.recipe import Recipe, apply
 from pipeline.sdg.batches import batch_sizes
 from pipeline.sdg.funnel import read_funnel
 from pipeline.sdg.plan import plan
 from pipeline.sdg.records import FUNNEL, SAMPLES, passes, read_samples
 from pipeline.sdg.rounds import ROUNDS_MAX, last_round, portions, wanted_of
 from pipeline.sdg.stage import execute
-from pipeline.stage import find_stage, settings_of
+from pipeline.settings import SdgSettings
+from pipeline.stage import find_stage
 
 SEED = 42
 PLAIN = SdgSettings()

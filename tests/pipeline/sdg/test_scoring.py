@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import BadRecipe
-from pipeline.recipe import Recipe, SdgSettings, apply
+from pipeline.recipe import Recipe, apply
 from pipeline.sdg.scoring import LEVELS, honest_hops, score_of, weights_of
+from pipeline.settings import SdgSettings
 
 PUBLISHED = weights_of(SdgSettings())
 

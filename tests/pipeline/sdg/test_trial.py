@@ -10,11 +10,11 @@ import pytest
 from pipeline.corpus.records import IMPORTED, ImportedSample, to_row
 from pipeline.errors import BadInput, NoConsent
 from pipeline.files import read_json, write_jsonl
-from pipeline.recipe import SdgSettings
 from pipeline.sdg import stage, trial_stage
 from pipeline.sdg.consent import leaving, record_consent
 from pipeline.sdg.records import FUNNEL, read_samples
 from pipeline.sdg.trial import CHOSEN, choose, trial_leaving
+from pipeline.settings import SdgSettings
 
 LOCAL = replace(SdgSettings(), base_url="http://127.0.0.1:8000/v1")
 

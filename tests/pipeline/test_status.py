@@ -5,19 +5,12 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import BadInput
+from pipeline.identity import CAME_LATER, NOT_IDENTITY, Identity, settings_of
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
 from pipeline.recipe import Recipe, apply, default_settings
 from pipeline.run import create_run
-from pipeline.stage import (
-    CAME_LATER,
-    NOT_IDENTITY,
-    STAGE_NAMES,
-    STAGES,
-    Identity,
-    find_stage,
-    settings_of,
-    status_of_run,
-)
+from pipeline.stage import STAGE_NAMES, STAGES, find_stage
+from pipeline.status import status_of_run
 from tui import cli
 
 

@@ -57,7 +57,7 @@ from measure import (
     pin,
     resident_megabytes,
 )
-from texts import NEGATIVES, Example, Texts, make_texts
+from texts import NEGATIVES, Example, Lengths, Texts, make_texts
 
 from pipeline.launch import worker_environment
 
@@ -66,8 +66,12 @@ _TOOLS = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "onnxru
 _ON_THE_CPU = {"CUDA_VISIBLE_DEVICES": "", "NO_PROXY": "127.0.0.1"}
 
 
-_TRAININGS = (("mixed lengths", False, 4.0), ("long passages", True, 1.6))
-"""Name, whether the passages are long, and the goal for rows a CPU second."""
+_TRAININGS: tuple[tuple[str, Lengths, float | None], ...] = (
+    ("mixed lengths", "mixed", 4.0),
+    ("long passages", "long", 1.6),
+    ("passages as cut", "cut", None),
+)
+"""Name, the passages' lengths, and the goal for rows a CPU second."""
 
 _PASSAGES_A_ROW = 2 * (1 + NEGATIVES)
 """Cut for each training row: some stretches of passages have no question."""
@@ -140,12 +144,12 @@ def _choices(
 
 
 def measure_training(texts: Texts, settings: Settings) -> Iterator[Row]:
-    """The same optimizer steps, over passages as they were cut, and over long ones."""
+    """The same optimizer steps, over passages of mixed length, long ones, and as they were cut."""
     with Side("ours") as ours, Side("theirs") as theirs:
         for side in (ours, theirs):
             side.start(settings)
-        for label, long, goal in _TRAININGS:
-            examples = texts.examples(settings.rows, long=long)
+        for label, lengths, goal in _TRAININGS:
+            examples = texts.examples(settings.rows, lengths)
             trained = _train(ours, theirs, examples, settings, dropout=True)
             for unit, name in (("s", "wall"), ("CPU s", "cpu")):
                 # The first step warms up.

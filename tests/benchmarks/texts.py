@@ -6,10 +6,12 @@ writer's questions about them. Everything follows from the seed.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 from pipeline.corpus.blocks import markdown_blocks
 from pipeline.corpus.passages import cut_passages, passage_id
@@ -26,6 +28,16 @@ from pipeline.texts import normalised
 
 LONG_CHARACTERS = 850
 """180 to 256 tokens of this text: a training passage that nearly fills the rehearsal's model."""
+
+_CHARACTERS_A_TOKEN = 3.9
+"""Of this text, in the rehearsal's tokens."""
+
+_MIXED_MEDIAN, _MIXED_SPREAD = 67.5, 0.712
+"""Tokens of passages of mixed length, log-normal: 87 in the mean, 95 % below 218, as people's own
+passages are. Those that `corpus` cuts are nearly alike."""
+
+Lengths = Literal["cut", "mixed", "long"]
+"""Passages as they were cut, of mixed length, or nearly filling the model."""
 
 NEGATIVES = 4
 """Passages that stand beside the one that answers: a training row's negatives."""
@@ -56,12 +68,14 @@ class Texts:
         passages: unique texts, document by document.
         documents: of each passage, the number of its document.
         windows: of each passage, `LONG_CHARACTERS` of its document from its start on.
+        mixed: of each passage, the beginning of its window, of a length drawn by chance.
         questions: unique questions.
     """
 
     passages: tuple[str, ...]
     documents: tuple[int, ...]
     windows: tuple[str, ...]
+    mixed: tuple[str, ...]
     questions: tuple[Question, ...]
 
     def pool(self, passages: int, questions: int) -> tuple[Sequence[str], Sequence[Question]]:
@@ -69,15 +83,15 @@ class Texts:
         fitting = (q for q in self.questions if max(q.answers) < passages)
         return self.passages[:passages], list(islice(fitting, questions))
 
-    def examples(self, rows: int, *, long: bool) -> list[Example]:
+    def examples(self, rows: int, lengths: Lengths) -> list[Example]:
         """Training rows: of passages in a row in one document, one answers, the others don't.
 
         Args:
             rows: how many.
-            long: whether passages are windows of one length, or as they were cut.
+            lengths: of the passages.
         """
         asked = {q.answers[0]: q.text for q in reversed(self.questions) if len(q.answers) == 1}
-        texts = self.windows if long else self.passages
+        texts = {"cut": self.passages, "mixed": self.mixed, "long": self.windows}[lengths]
         found: list[Example] = []
         for numbers in self._stretches():
             positive = next((number for number in numbers if number in asked), None)
@@ -132,12 +146,20 @@ def make_texts(passages: int, seed: int) -> Texts:
             answers = tuple(number_of[key] for key in draft.passages)
             questions.setdefault(normalised(draft.question), Question(draft.question, answers))
     text_of = {document.id: document.text for document in documents}
+    windows = [text_of[p.document][p.start : p.start + LONG_CHARACTERS] for p in cut]
     return Texts(
         passages=tuple(passage.text for passage in cut),
         documents=tuple(place[passage.document] for passage in cut),
-        windows=tuple(text_of[p.document][p.start : p.start + LONG_CHARACTERS] for p in cut),
+        windows=tuple(windows),
+        mixed=tuple(_shortened(windows, random.Random(seed))),
         questions=tuple(questions.values()),
     )
+
+
+def _shortened(windows: Sequence[str], draw: random.Random) -> Iterator[str]:
+    for window in windows:
+        tokens = draw.lognormvariate(math.log(_MIXED_MEDIAN), _MIXED_SPREAD)
+        yield window[: max(20, round(tokens * _CHARACTERS_A_TOKEN))]
 
 
 def _document(module: str, text: str) -> Document:

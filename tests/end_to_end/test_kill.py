@@ -4,15 +4,27 @@ import os
 import random
 import signal
 import time
+from pydoc_data.topics import topics
 
 import pytest
 from commandline import RESULTS, Cli
 
 from pipeline.locks import holder_of, is_held
 
-ARGUMENTS = ("rehearse", "--documents", "6", "--set", "sdg.questions_per_document=2")
-RUN = "rehearsal-python-docs-6"
+DOCUMENTS = 24
+RUN = "rehearsal-topics"
 STAGES = (*RESULTS, "deploy", "verify")
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """A rehearsal over short texts, so that stages are made often: Python's own help by topic."""
+    folder = tmp_path_factory.mktemp("documents") / "topics"
+    folder.mkdir()
+    short = [name for name, text in sorted(topics.items()) if 900 < len(text) < 3500]
+    for name in short[:DOCUMENTS]:
+        (folder / f"{name}.rst").write_text(topics[name])
+    return ("rehearse", folder, "--set", "sdg.questions_per_document=6")
 
 
 def lock_of(cli, stage):
@@ -41,37 +53,37 @@ def kill_worker(cli, process, stage, delay):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, arguments):
     cli = Cli(tmp_path_factory.mktemp("undisturbed"))
-    cli(*ARGUMENTS)
+    cli(*arguments)
     cli.stop_services()
     return cli
 
 
-def test_a_worker_killed_in_any_stage_leaves_the_same_result(undisturbed, cli):
+def test_a_worker_killed_in_any_stage_leaves_the_same_result(undisturbed, cli, arguments):
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     killed = []
     for stage in RESULTS:
         seconds = undisturbed.done(RUN, stage)["seconds"]
-        process = cli.start(*ARGUMENTS, "--to", stage)
+        process = cli.start(*arguments, "--to", stage)
         if kill_worker(cli, process, stage, chance.uniform(0, seconds)):
             killed.append(stage)
         process.communicate(timeout=300)
-        cli(*ARGUMENTS, "--to", stage)
+        cli(*arguments, "--to", stage)
         theirs, ours = undisturbed.done(RUN, stage), cli.done(RUN, stage)
         assert ours["outputs"] == theirs["outputs"], f"{stage}, seed {seed}"
     assert killed, "no stage lived long enough to be killed"
     for stage in ("deploy", "verify"):
-        process = cli.start(*ARGUMENTS, "--to", stage)
+        process = cli.start(*arguments, "--to", stage)
         kill_worker(cli, process, stage, chance.uniform(0, 3))
         process.communicate(timeout=300)
-    cli(*ARGUMENTS)
+    cli(*arguments)
     assert cli.done(RUN, "verify")["summary"]["verdict"] in ("PASS", "INCONCLUSIVE")
 
 
-def test_a_killed_worker_is_recognised_and_offered_for_resume(cli):
-    process = cli.start(*ARGUMENTS, "--to", "corpus")
+def test_a_killed_worker_is_recognised_and_offered_for_resume(cli, arguments):
+    process = cli.start(*arguments, "--to", "corpus")
     assert kill_worker(cli, process, "corpus", 0.3)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -82,20 +94,20 @@ def test_a_killed_worker_is_recognised_and_offered_for_resume(cli):
     assert corpus["state"] == "vanished"
 
 
-def test_leaving_the_command_leaves_the_worker_at_work(cli):
-    process = cli.start(*ARGUMENTS, "--to", "corpus")
+def test_leaving_the_command_leaves_the_worker_at_work(cli, arguments):
+    process = cli.start(*arguments, "--to", "corpus")
     while lock_of(cli, "corpus") is None:
         assert process.poll() is None
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    out = cli(*ARGUMENTS, "--to", "corpus").out
+    out = cli(*arguments, "--to", "corpus").out
     assert "corpus" in out
-    assert cli.done(RUN, "corpus")["summary"]["documents"] == 6
+    assert cli.done(RUN, "corpus")["summary"]["documents"] == DOCUMENTS
 
 
-def test_stop_ends_a_stage_that_then_goes_on(cli):
-    process = cli.start(*ARGUMENTS, "--to", "prep")
+def test_stop_ends_a_stage_that_then_goes_on(cli, arguments):
+    process = cli.start(*arguments, "--to", "prep")
     while lock_of(cli, "prep") is None:
         assert process.poll() is None
         time.sleep(0.005)
@@ -103,8 +115,9 @@ def test_stop_ends_a_stage_that_then_goes_on(cli):
     assert "prep: ended" in out
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "prep: cancelled" in said
+    # One that doesn't look at requests in time, on a busy machine, gets a signal.
+    assert "prep: cancelled" in said or "prep: terminated" in said
     shown = cli("show", RUN, "--json").lines
     assert next(s["state"] for s in shown if s.get("stage") == "prep") == "stopped"
-    cli(*ARGUMENTS, "--to", "prep")
+    cli(*arguments, "--to", "prep")
     assert cli.done(RUN, "prep")["summary"]["examples"] > 0

@@ -1,6 +1,6 @@
 """Throughput: the whole client, with journal and fsync, beside a bare asyncio loop of openai's.
 
-    python tests/benchmarks/endpoint.py [calls]
+    python tests/benchmarks/throughput.py [calls]
 
 Both ask an unlimited server in a process of its own that answers after 50 ms, with the same calls
 in flight at most. Ours writes every reply to the disk before it reads it, judges the questions,

@@ -85,7 +85,7 @@ def test_a_worker_killed_in_any_stage_leaves_the_same_result(undisturbed, cli, a
 def test_a_killed_worker_is_recognised_and_offered_for_resume(cli, arguments):
     process = cli.start(*arguments, "--to", "corpus")
     assert kill_worker(cli, process, "corpus", 0.3)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "was killed" in err
     assert "Run the same command again" in err
@@ -100,7 +100,7 @@ def test_leaving_the_command_leaves_the_worker_at_work(cli, arguments):
         assert process.poll() is None
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     out = cli(*arguments, "--to", "corpus").out
     assert "corpus" in out
     assert cli.done(RUN, "corpus")["summary"]["documents"] == DOCUMENTS
@@ -113,7 +113,7 @@ def test_stop_ends_a_stage_that_then_goes_on(cli, arguments):
         time.sleep(0.005)
     out = cli("stop", RUN).out
     assert "prep: ended" in out
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=180)
     assert process.returncode == 130
     # One that doesn't look at requests in time, on a busy machine, gets a signal.
     assert "prep: cancelled" in said or "prep: terminated" in said

@@ -31,12 +31,12 @@ class Window:
     def press(self, *keys):
         self.tmux.keys(*keys)
 
-    def shows(self, *texts, timeout=20):
+    def shows(self, *texts, timeout=60):
         for text in texts:
             lines = self.tmux.wait_for(text, timeout)
         return "\n".join(lines)
 
-    def finished(self, stage, timeout=60):
+    def finished(self, stage, timeout=180):
         """Wait until a stage has its result."""
         until = time.monotonic() + timeout
         while not list(self.cli.run_folder(RUN).glob(f"{stage}/*/done.json")):
@@ -94,13 +94,13 @@ def test_a_rehearsal_by_keys_from_the_first_screen_to_the_verified_endpoint(wind
     window.press("Enter")
     window.shows("enter Export")
     window.press("Enter")
-    window.shows("▶ export", timeout=60)
+    window.shows("▶ export", timeout=120)
     window.kill()
     window.shows("cosine", timeout=180)
     window.press("Enter")
     window.shows("enter Deploy")
     window.press("Enter")
-    window.shows("▶ ", timeout=60)
+    window.shows("▶ ", timeout=120)
     window.kill()
     # Of 52 queries one is more than the tolerance, so the verdict can't be PASS.
     window.shows("answers", "INCONCLUSIVE", "vectors are the stored ones", timeout=240)
@@ -146,11 +146,11 @@ def train(window):
     """Mine and train, the window killed in both; the worker goes on."""
     window.shows("enter Start")
     window.press("Enter")
-    window.shows("▶ prep", timeout=60)
+    window.shows("▶ prep", timeout=120)
     window.kill()
     window.shows("▶ finetune", timeout=240)
     window.shows("validation nDCG@10", timeout=120)
     window.kill()
-    window.shows("Train", "tokens/s", timeout=60)
+    window.shows("Train", "tokens/s", timeout=120)
     window.shows("trained", "6✓", "enter Go on", timeout=600)
     window.press("Enter")

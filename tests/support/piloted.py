@@ -62,7 +62,7 @@ def drive(wizard, script, size=(80, 24)):
     asyncio.run(run())
 
 
-async def until(pilot, holds, seconds=30.0):
+async def until(pilot, holds, seconds=90.0):
     """Wait until something holds; fails with what the screen shows."""
     end = time.monotonic() + seconds
     while not holds():

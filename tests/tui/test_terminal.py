@@ -62,7 +62,7 @@ def read_all(master):
 def test_progress_is_one_live_line_that_never_wraps(cli, documents):
     process, master = on_terminal(cli, "rehearse", documents, "--to", "sdg")
     screen = read_all(master)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=180) == 0
     drawn = [part for part in screen.split("\x1b[2K")[1:] if part.strip()]
     # What stays ends its line; what is drawn over doesn't.
     live = [part for part in drawn if "\r\n" not in part]

@@ -96,6 +96,14 @@ class Encoder:
         cut = pooled[:, : self.dimension]
         return functional.normalize(cut, dim=1) if self.profile.normalize else cut
 
+    def precision(self) -> torch.autocast:
+        """bf16 over fp32 weights on a GPU; a region for one forward pass.
+
+        Its cache would hand weights cast without a graph to the next pass.
+        """
+        device = self.device.type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
+
     @property
     def packs(self) -> bool:
         """Whether a forward pass would be packed now; it computes padding otherwise."""
@@ -152,11 +160,7 @@ class Encoder:
         batches = [order[start : start + size] for start in range(0, len(order), size)]
 
         def encode_batch(rows: list[int]) -> NDArray[np.float32]:
-            on_gpu = self.device.type == "cuda"
-            with (
-                torch.inference_mode(),
-                torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu),
-            ):
+            with torch.inference_mode(), self.precision():
                 return self.forward([token_ids[row] for row in rows]).cpu().numpy()
 
         training = self.model.training

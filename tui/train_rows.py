@@ -84,8 +84,8 @@ def setting_choices(
         one(
             "finetune.micro_batch_size",
             "texts at once",
-            "Texts a forward pass. A smaller number takes less memory and more time; the model "
-            "is the same.",
+            "A forward pass takes as many tokens as so many of the longest texts have. Fewer "
+            "take less memory and more time; the model is the same.",
         ),
         one(
             "finetune.validation_steps",

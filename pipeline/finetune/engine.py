@@ -16,9 +16,8 @@ from pipeline.finetune.examples import TrainingSet
 from pipeline.finetune.gradients import (
     Budget,
     Tokens,
-    activation_budget,
-    activation_bytes,
     backward,
+    measured_budget,
 )
 from pipeline.finetune.objective import LossParts, Objective
 from pipeline.finetune.precision import pays_in_bf16
@@ -235,15 +234,13 @@ class Engine:
         `finetune.micro_batch_size` means so many of the longest texts, or their tokens in more
         of shorter ones.
         """
-        sample = self._longest(self._settings.micro_batch_size)
+        count = self._settings.micro_batch_size
         self.encoder.model.train()
         with self._precision():
             padded = not self.encoder.packs
-        longest = max(map(len, sample))
-        computed = len(sample) * longest if padded else sum(map(len, sample))
-        held = activation_bytes(self.forward, sample, list(self.encoder.model.parameters()))
-        kept = activation_budget(self.encoder.device) * computed // max(1, held)
-        return Budget(self._settings.micro_batch_size * longest, kept, padded)
+        return measured_budget(
+            self.forward, self._longest(count), count, self.encoder.model, padded
+        )
 
     def _longest(self, count: int) -> Tokens:
         longest = sorted(range(len(self._data.passages)), key=self._data.passages.length)

@@ -126,6 +126,26 @@ def backward(forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget) -
     return loss.detach()
 
 
+def measured_budget(
+    forward: Forward, sample: Tokens, count: int, model: torch.nn.Module, padded: bool
+) -> Budget:
+    """What fits into memory, by a forward pass over the longest texts.
+
+    Args:
+        forward: token ids to vectors.
+        sample: the longest texts, `count` of them where there are so many.
+        count: a pass takes as many tokens as so many texts of the longest one's length.
+        model: what `forward` runs, in training.
+        padded: whether texts are padded to the longest of their pass.
+    """
+    longest = max(map(len, sample))
+    computed = len(sample) * longest if padded else sum(map(len, sample))
+    parameters = list(model.parameters())
+    held = activation_bytes(forward, sample, parameters)
+    kept = activation_budget(parameters[0].device) * computed // max(1, held)
+    return Budget(count * longest, kept, padded)
+
+
 def activation_bytes(forward: Forward, texts: Tokens, parameters: Sequence[torch.Tensor]) -> int:
     """Bytes that autograd holds for one forward pass over `texts`, weights not counted.
 

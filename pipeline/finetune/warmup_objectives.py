@@ -6,7 +6,7 @@ An objective holds the weights that it needs beside the encoder's; they are thro
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -19,13 +19,7 @@ from pipeline.corpus.records import Passage
 from pipeline.encoder import Encoder
 from pipeline.encoder_files import embedding_table
 from pipeline.errors import BadInput, BadRecipe
-from pipeline.finetune.gradients import (
-    Budget,
-    Tokens,
-    activation_budget,
-    activation_bytes,
-    backward,
-)
+from pipeline.finetune.gradients import Budget, Tokens, backward, measured_budget
 from pipeline.finetune.losses import info_nce
 from pipeline.finetune.warmup_texts import (
     NOT_ASKED,
@@ -100,10 +94,7 @@ class MaskedTokens:
 
     def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
         """Of the mean cross-entropy over the hidden tokens."""
-        with _precision(self._encoder):
-            loss = self._loss(batch, generator)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return _backward(self._encoder, lambda: self._loss(batch, generator))
 
     def _loss(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
         encoder = self._encoder
@@ -143,10 +134,7 @@ class DeletedTokens:
 
     def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
         """Of the mean cross-entropy over the tokens after the first."""
-        with _precision(self._encoder):
-            loss = self._loss(batch, generator)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return _backward(self._encoder, lambda: self._loss(batch, generator))
 
     def _loss(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
         texts = [self._texts[item] for item in batch]
@@ -208,26 +196,24 @@ class WeakPairs:
         return backward(self._forward, texts, loss_of, self._budget)
 
     def _forward(self, texts: Tokens) -> torch.Tensor:
-        with _precision(self._encoder):
+        with self._encoder.precision():
             return self._encoder.forward(texts)
 
     def _measure(self, count: int) -> Budget:
         """What fits into memory, by a pass over the `count` longest texts."""
-        model = self._encoder.model.train()
         sample = sorted([*self._left, *self._right], key=len)[-count:]
-        longest = len(sample[-1])
-        with _precision(self._encoder):
+        self._encoder.model.train()
+        with self._encoder.precision():
             padded = not self._encoder.packs
-        computed = len(sample) * longest if padded else sum(map(len, sample))
-        held = activation_bytes(self._forward, sample, list(model.parameters()))
-        kept = activation_budget(self._encoder.device) * computed // max(1, held)
-        return Budget(count * longest, kept, padded)
+        return measured_budget(self._forward, sample, count, self._encoder.model, padded)
 
 
-def _precision(encoder: Encoder) -> torch.autocast:
-    """bf16 over fp32 weights on a GPU, as in training; one forward pass to a region."""
-    device = encoder.device.type
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
+def _backward(encoder: Encoder, loss_of: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """Add the gradients of a loss to the weights; returns it, detached."""
+    with encoder.precision():
+        loss = loss_of()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
 
 
 def _tokenized(encoder: Encoder, passages: Sequence[Passage]) -> list[list[int]]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from labelled import LabelledSet, Split, split
 from measure import Stopwatch
-from ours import Silent
+from ours import stage_context
 from tasks import Task, recipe_of
 
 from pipeline.beir import Metrics, Ranking
@@ -30,8 +30,6 @@ from pipeline.metrics import evaluate
 from pipeline.prep.stage import execute as prep
 from pipeline.profiles import REHEARSAL_PROFILE, base_recipe, find_profile, weights_folder
 from pipeline.rankings import Vectors, rank_bm25, rank_vectors
-from pipeline.recipe import Recipe
-from pipeline.run import Result, Run
 from pipeline.sdg.records import SAMPLES, Sample
 from pipeline.weights import weights_digest
 
@@ -111,8 +109,7 @@ def _train_ours(
         ("finetune", finetune, ("corpus", "prep")),
     )
     for stage, execute, needs in stages:
-        (folder / stage).mkdir(exist_ok=True)
-        outcome = execute(_context(folder, stage, needs, recipe, cache))
+        outcome = execute(stage_context(folder, stage, needs, recipe, cache))
     told = {"prep": asdict(recipe.prep), "finetune": asdict(recipe.finetune), **task.overrides}
     return _Trained(folder / "finetune" / MODEL, int(outcome.summary["examples"]), told)
 
@@ -131,25 +128,6 @@ def _passages(labelled: LabelledSet, parts: Split) -> list[Passage]:
         )
         for key, text in labelled.passages.items()
     ]
-
-
-def _context(
-    folder: Path, stage: str, needs: tuple[str, ...], recipe: Recipe, cache: Path
-) -> Context:
-    return Context(
-        run=Run(folder),
-        recipe=recipe,
-        profile=find_profile(REHEARSAL_PROFILE),
-        variant="",
-        folder=folder / stage,
-        inputs={
-            name: Result(folder / name, name, "", "", {}, "made", False, 0.0, 0.0) for name in needs
-        },
-        events=Silent(),
-        control=Silent(),
-        device="cpu",
-        cache=cache,
-    )
 
 
 def _train_peer(labelled: LabelledSet, parts: Split, task: Task, folder: Path) -> _Trained:

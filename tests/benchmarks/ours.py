@@ -36,6 +36,7 @@ from pipeline.finetune.speed import Shape, training_flops
 from pipeline.mining.mine import Miner, Pool, Wanted
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
+from pipeline.recipe import Recipe
 from pipeline.run import Result, Run
 from pipeline.schedule import schedule_for
 from pipeline.weights import weights_digest
@@ -167,14 +168,15 @@ def export_model(folder: Path, settings: Settings) -> Exported:
     """Write the base model as ONNX below `folder` and compare it, as the stage does."""
     _load(settings).save(folder / "finetune" / "model", "# The base model\n")
     watch = Stopwatch()
-    (graph,) = export(_context(folder, "export", ("finetune",), settings)).summary["graphs"]
+    outcome = export(stage_context(folder, "export", ("finetune",), settings.recipe()))
+    (graph,) = outcome.summary["graphs"]
     return Exported(watch.lap(), float(graph["difference"]), float(graph["cosine"]))
 
 
 def start_server(folder: Path, settings: Settings) -> Service:
     """Serve what `export_model` wrote, in a process of its own."""
     watch = Stopwatch()
-    deploy(_context(folder, "deploy", ("export",), settings))
+    deploy(stage_context(folder, "deploy", ("export",), settings.recipe()))
     seconds = watch.lap().wall
     (service,) = list_services(Run(folder))
     return Service(service.url, service.model, service.record.pid, seconds)
@@ -186,11 +188,14 @@ def stop_server(folder: Path) -> None:
         stop_service(Run(folder), service.name)
 
 
-def _context(folder: Path, stage: str, needs: Sequence[str], settings: Settings) -> Context:
+def stage_context(
+    folder: Path, stage: str, needs: Sequence[str], recipe: Recipe, cache: Path | None = None
+) -> Context:
+    """What a stage works in, in a folder of its own under `folder`, with nobody watching."""
     (folder / stage).mkdir(exist_ok=True)
     return Context(
         run=Run(folder),
-        recipe=settings.recipe(),
+        recipe=recipe,
         profile=find_profile(REHEARSAL_PROFILE),
         variant="",
         folder=folder / stage,
@@ -200,7 +205,7 @@ def _context(folder: Path, stage: str, needs: Sequence[str], settings: Settings)
         events=Silent(),
         control=Silent(),
         device="cpu",
-        cache=folder / "cache",
+        cache=cache or folder / "cache",
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,10 @@ from pathlib import Path
 SIZE = (100, 30)
 RUN = "pilot"
 DOCUMENTS = "20"
-PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "docs" / "pictures"
+CELL = 12.2
+"""The width of one character in Textual's pictures."""
 SETTLE_SECONDS = 3.0
 """How long a screen has for what it reads in threads."""
 
@@ -56,7 +60,17 @@ async def _take(home: Path) -> None:
             wizard.open_step(name)
             await pilot.pause(SETTLE_SECONDS)
             picture = wizard.export_screenshot(title=f"embedsmith: {name}")
-            (PICTURES / f"{name}.svg").write_text(picture, encoding="utf-8")
+            (PICTURES / f"{name}.svg").write_text(anywhere(picture), encoding="utf-8")
+
+
+def anywhere(picture: str) -> str:
+    """A picture that says `~` for the folder that this checkout lies in."""
+
+    def shorter(found: re.Match[str]) -> str:
+        width = float(found[1]) - CELL * (len(str(ROOT)) - 1)
+        return f'textLength="{width:g}"{found[2]}~'
+
+    return re.sub(rf'textLength="([\d.]+)"([^<>]*>[^<]*?){re.escape(str(ROOT))}', shorter, picture)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from pipeline.dropout import drop, keep_mask
+from pipeline.dropout import draw_noise, drop
 
 NAME = "embedsmith"
 """What the attention is called in a model's configuration."""
@@ -101,7 +101,7 @@ def _with_dropout(*arguments: Any) -> torch.Tensor:
 class _WithDropout(torch.autograd.Function):
     """softmax(q k' * scale), dropout, times v: what sdpa computes, with cheap random numbers.
 
-    It keeps probabilities and masks, five bytes a score; torch's own path keeps nine.
+    It keeps probabilities and noise, six bytes a score; torch's own path keeps nine.
     """
 
     @staticmethod
@@ -120,9 +120,9 @@ class _WithDropout(torch.autograd.Function):
         for q, k, v, o in _texts(lengths, query, key, value, out):
             scores = torch.bmm(q, k.transpose(1, 2))
             chances = torch.softmax(scores, dim=-1, dtype=scores.dtype)
-            mask = keep_mask(chances.shape, dropout)
-            o.copy_(torch.bmm(drop(chances, mask, dropout), v))
-            kept += (chances, mask)
+            noise = draw_noise(chances.shape)
+            o.copy_(torch.bmm(drop(chances, noise, dropout), v))
+            kept += (chances, noise)
         ctx.save_for_backward(query, key, value, *kept)
         ctx.lengths, ctx.scale, ctx.dropout = lengths, scale, dropout
         return out
@@ -133,10 +133,10 @@ class _WithDropout(torch.autograd.Function):
         grads = [torch.empty_like(part) for part in (query, key, value)]
         texts = _texts(ctx.lengths, query, key, value, gradient, *grads)
         pairs = zip(kept[::2], kept[1::2], strict=True)
-        for (q, k, v, g, dq, dk, dv), (chances, mask) in zip(texts, pairs, strict=True):
-            dropped = drop(chances, mask, ctx.dropout)
+        for (q, k, v, g, dq, dk, dv), (chances, noise) in zip(texts, pairs, strict=True):
+            dropped = drop(chances, noise, ctx.dropout)
             dv.copy_(torch.bmm(dropped.transpose(1, 2), g))
-            toward = drop(torch.bmm(g, v.transpose(1, 2)), mask, ctx.dropout)
+            toward = drop(torch.bmm(g, v.transpose(1, 2)), noise, ctx.dropout)
             scores = torch.ops.aten._softmax_backward_data(toward, chances, -1, chances.dtype)
             dq.copy_(torch.bmm(scores, k))
             dk.copy_(torch.bmm(scores.transpose(1, 2), q))

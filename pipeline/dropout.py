@@ -1,7 +1,8 @@
 """Dropout whose random numbers are cheap on a CPU.
 
 torch draws one number of its sequential generator for every element: a seventh of a training step.
-Here it draws one seed a call, and NumPy's SFC64 makes four masks of each of its 64-bit words.
+Here it draws one seed a call, and NumPy's SFC64 makes the noise of four elements of each of its
+64-bit words. No tensor of booleans is made: torch computes those one by one, numbers in vectors.
 What is saved and restored is torch's generator alone, so a stopped training goes on bit for bit.
 """
 
@@ -15,11 +16,11 @@ import numpy as np
 import torch
 
 _STEPS = 1 << 16
-"""Chances that a mask's 16 bits tell apart: a probability is met to within 1 / 131072."""
+"""Chances that 16 bits of noise tell apart: a probability is met to within 1 / 131072."""
 
 
 class Dropout(torch.nn.Dropout):
-    """`torch.nn.Dropout`, with `keep_mask` on a CPU."""
+    """`torch.nn.Dropout`, with `draw_noise` on a CPU."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  (its name in torch)
         """Zeros for a share p of the elements, the others divided by 1 - p."""
@@ -32,39 +33,44 @@ class Dropout(torch.nn.Dropout):
 
 
 class _Drop(torch.autograd.Function):
-    """Keeps the mask alone, a byte an element."""
+    """Keeps the noise alone, two bytes an element."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, p: float) -> torch.Tensor:
-        mask = keep_mask(x.shape, p)
-        ctx.save_for_backward(mask)
+        noise = draw_noise(x.shape)
+        ctx.save_for_backward(noise)
         ctx.p = p
-        return drop(x, mask, p)
+        return drop(x, noise, p)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return drop(gradient, mask, ctx.p), None
+        (noise,) = ctx.saved_tensors
+        return drop(gradient, noise, ctx.p), None
 
 
-def keep_mask(shape: Sequence[int], p: float) -> torch.Tensor:
-    """Booleans on the CPU, each false with probability p; one draw from torch's generator."""
+def draw_noise(shape: Sequence[int]) -> torch.Tensor:
+    """Uniform 16-bit integers on the CPU, by one draw from torch's generator."""
     seed = int(torch.randint(2**63 - 1, ()))
     count = math.prod(shape)
     words = np.random.SFC64(seed).random_raw((count + 3) // 4)
-    chances = torch.from_numpy(words.view(np.int16))[:count].view(*shape)
-    return chances >= round(p * _STEPS) - _STEPS // 2
+    return torch.from_numpy(words.view(np.int16))[:count].view(*shape)
 
 
-def drop(x: torch.Tensor, mask: torch.Tensor, p: float) -> torch.Tensor:
-    """What `mask` keeps, divided by the share that it keeps on average."""
-    scale = 1 / (1 - round(p * _STEPS) / _STEPS)
-    out: torch.Tensor = torch.ops.aten.native_dropout_backward(x, mask, scale)
+def drop(x: torch.Tensor, noise: torch.Tensor, p: float) -> torch.Tensor:
+    """Zero where the noise is among the lowest share p, else divided by the share that is kept."""
+    dropped = round(p * _STEPS)
+    lowest_kept = dropped - _STEPS // 2
+    if x.dtype == torch.float32:
+        # ReLU's gradient: x where the noise is above. float32 holds 16 bits and a half exactly.
+        kept = torch.ops.aten.threshold_backward(x, noise.to(x.dtype), lowest_kept - 0.5)
+    else:
+        kept = torch.where(noise >= lowest_kept, x, 0)
+    out: torch.Tensor = kept.mul_(1 / (1 - dropped / _STEPS))
     return out
 
 
 def make_cheap(model: torch.nn.Module) -> None:
-    """Let every dropout of a model draw its masks here; weights and probabilities stay."""
+    """Let every dropout of a model draw its noise here; weights and probabilities stay."""
     for module in model.modules():
         if type(module) is torch.nn.Dropout:
             module.__class__ = Dropout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.dropout import Dropout, keep_mask, make_cheap
+from pipeline.dropout import Dropout, draw_noise, drop, make_cheap
 
 
 def made(p):
@@ -25,7 +25,7 @@ def test_a_share_p_is_dropped_and_the_mean_stays(p):
 
 def test_neighbours_in_rows_and_columns_are_independent():
     torch.manual_seed(2)
-    kept = keep_mask((2000, 500), 0.3).float() - 0.7
+    kept = (drop(torch.ones(2000, 500), draw_noise((2000, 500)), 0.3) > 0).float() - 0.7
     for shift in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 0)):
         moved = torch.roll(kept, shift, dims=(0, 1))
         assert abs(float((kept * moved).mean())) < 0.002
@@ -40,11 +40,18 @@ def test_the_gradient_goes_where_the_values_went():
     assert 0 < int((gradient == 0).sum()) < 35
 
 
-def test_masks_repeat_from_a_restored_generator_and_differ_otherwise():
+@pytest.mark.parametrize("p", [0.0001, 0.1, 0.5, 0.99])
+def test_half_precision_drops_the_same_elements(p):
+    torch.manual_seed(4)
+    noise, x = draw_noise((400, 500)), torch.ones(400, 500)
+    assert torch.equal(drop(x, noise, p) > 0, drop(x.bfloat16(), noise, p) > 0)
+
+
+def test_noise_repeats_from_a_restored_generator_and_differs_otherwise():
     state = torch.get_rng_state()
-    first, second = keep_mask((99,), 0.5), keep_mask((99,), 0.5)
+    first, second = draw_noise((99,)), draw_noise((99,))
     torch.set_rng_state(state)
-    assert torch.equal(keep_mask((99,), 0.5), first)
+    assert torch.equal(draw_noise((99,)), first)
     assert not torch.equal(first, second)
 
 

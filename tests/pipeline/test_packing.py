@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from pipeline import attention
+from pipeline.dropout import draw_noise, drop
 from pipeline.encoder import Encoder
 from pipeline.packing import Packed, first_position, is_packing
 
@@ -182,7 +183,7 @@ def test_attention_dropout_is_that_of_sdpa():
     torch.manual_seed(9)
     parts = []
     for a, b in ((0, 20), (20, 50)):
-        mask = attention.keep_mask((2, b - a, b - a), 0.25)
+        mask = drop(torch.ones(2, b - a, b - a), draw_noise((2, b - a, b - a)), 0.25) > 0
         chances = torch.softmax(query[:, a:b] @ key[:, a:b].transpose(1, 2) * 0.3, dim=-1)
         parts.append((chances * mask / 0.75) @ value[:, a:b])
     expected = torch.cat(parts, dim=1)

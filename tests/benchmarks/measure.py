@@ -58,11 +58,6 @@ class Settings:
         """Training rows, those of the warm-up included."""
         return self.batch * (self.steps + 1)
 
-    @property
-    def first_step(self) -> Settings:
-        """The same, but for one training step alone."""
-        return replace(self, steps=0)
-
     def recipe(self) -> Recipe:
         """The rehearsal's recipe, trained for one epoch at a rate that both sides can follow."""
         recipe = base_recipe(find_profile(REHEARSAL_PROFILE))

@@ -65,10 +65,11 @@ def require_bidirectional(
     # Encoders have no such flag; a decoder without it is read as causal.
     decoder = profile.architecture != "sentence_transformers"
     if said is not True and not (decoder and said is not False):
-        model = AutoModel.from_pretrained(
-            folder, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False
-        ).eval()
-        if is_bidirectional(model, tokenizer):
+        try:
+            seen = is_bidirectional(_reload(folder, torch.bfloat16), tokenizer)
+        except RuntimeError:  # XLNet, for one, mixes it with float32
+            seen = is_bidirectional(_reload(folder, torch.float32), tokenizer)
+        if seen:
             return
     raise StageFailure(
         f"The saved model of {profile.id} reads text from left to right only (is_causal is "
@@ -77,3 +78,12 @@ def require_bidirectional(
         next_step="Install the versions that constraints.txt names, and run the same command "
         "again.",
     )
+
+
+def _reload(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    model = AutoModel.from_pretrained(
+        folder, dtype=dtype, local_files_only=True, trust_remote_code=False
+    )
+    assert isinstance(model, PreTrainedModel)
+    model.train(False)
+    return model

@@ -77,6 +77,15 @@ class Context:
     cache: Path
     options: Mapping[str, str] = field(default_factory=dict)
 
+    def report(self, done: int, total: int, what: str) -> None:
+        """Say how far some work is, at a safe point; see `Events.progress` and `Control.poll`.
+
+        Raises:
+            Interruption: somebody asked the stage to end.
+        """
+        self.events.progress(done, total, what)
+        self.control.poll()
+
 
 @dataclass(frozen=True)
 class Outcome:

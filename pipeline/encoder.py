@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from pipeline.profiles import Profile
 from pipeline.settings import EncoderSettings
 
 Kind = Literal["query", "passage"]
+Batch = TypeVar("Batch")
 
 
 class Encoder:
@@ -74,7 +75,7 @@ class Encoder:
             return []
         prefix = self.prefix(kind)
         encoded = self.tokenizer(
-            [prefix + text for text in texts],
+            [prefix + readable(text) for text in texts],
             truncation=True,
             max_length=self.tokens_max(kind),
             padding=False,
@@ -99,7 +100,8 @@ class Encoder:
     def precision(self) -> torch.autocast:
         """bf16 over fp32 weights on a GPU; a region for one forward pass.
 
-        Its cache would hand weights cast without a graph to the next pass.
+        Inside a region weights are cast once: casts made without a graph would serve a later pass
+        that needs one.
         """
         device = self.device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
@@ -167,7 +169,7 @@ class Encoder:
         self.model.train(False)
         done = 0
         try:
-            with closing(_side_by_side(encode_batch, batches, self.device)) as results:
+            with closing(side_by_side(encode_batch, batches, self.device)) as results:
                 for rows, result in zip(batches, results, strict=True):
                     if not np.isfinite(result).all():
                         raise _not_finite(self.profile)
@@ -204,26 +206,33 @@ class Encoder:
         return int(self.tokenizer.pad_token_id)
 
 
-def _side_by_side(
-    encode: Callable[[list[int]], NDArray[np.float32]],
-    batches: Sequence[list[int]],
-    device: torch.device,
+def side_by_side(
+    work: Callable[[Batch], NDArray[np.float32]], batches: Sequence[Batch], device: torch.device
 ) -> Generator[NDArray[np.float32], None, None]:
     """Results in the order of the batches; on a CPU every thread works on a batch of its own.
 
     Threads that share one small matrix product mostly wait for each other, and far longer
-    where other programs want the cores too.
+    where other programs want the cores too. Close it where it isn't read to its end.
     """
     if device.type != "cpu":
-        yield from map(encode, batches)
+        yield from map(work, batches)
         return
     threads = torch.get_num_threads()
     workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from workers.map(encode, batches)
+        yield from workers.map(work, batches)
     finally:
         workers.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def readable(text: str) -> str:
+    """A text as tokenizers take it: half a surrogate pair, as JSON may hold one, is U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:

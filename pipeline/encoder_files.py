@@ -19,13 +19,15 @@ from transformers import (
     Ministral3Config,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
 
 from pipeline.bidirectional import require_bidirectional
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, brief
 from pipeline.files import read_json, sync_folder, write_json, write_text
+from pipeline.memory import is_out_of_memory
 from pipeline.profiles import Profile
 
 _NATIVE: dict[str, tuple[type[PretrainedConfig], frozenset[str]]] = {
@@ -37,7 +39,7 @@ _NATIVE: dict[str, tuple[type[PretrainedConfig], frozenset[str]]] = {
 _NOT_CONFIGURATION = frozenset({"model_type", "architectures", "auto_map", "dtype", "torch_dtype"})
 """Entries of a published config.json that our own class and precision replace."""
 
-_UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError)
+UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError)
 """What transformers raises for missing, damaged or unfitting files."""
 
 
@@ -45,7 +47,7 @@ def load_model(folder: Path, profile: Profile) -> PreTrainedModel:
     """The transformer in float32 on the CPU, every weight from the files.
 
     Raises:
-        BadInput: the folder has no usable configuration or weights.
+        BadInput: the folder has no usable configuration or weights, or its model is no encoder.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     config = _load_config(folder, profile)
@@ -58,10 +60,8 @@ def load_model(folder: Path, profile: Profile) -> PreTrainedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except _UNREADABLE as error:
-        raise _damaged(
-            folder, f"The weights in {folder} cannot be read: {_brief(error)}"
-        ) from error
+    except UNREADABLE as error:
+        raise _damaged(folder, f"The weights in {folder} cannot be read: {brief(error)}") from error
     missing = sorted(report["missing_keys"])
     if made_up := [key for key in missing if "pooler." not in key]:
         raise _damaged(
@@ -70,6 +70,7 @@ def load_model(folder: Path, profile: Profile) -> PreTrainedModel:
     for key in missing:  # an unused head: anything but zeros would differ from load to load
         torch.nn.init.zeros_(model.get_parameter(key))
     assert isinstance(model, PreTrainedModel)
+    _require_token_states(folder, model)
     return model
 
 
@@ -96,31 +97,31 @@ def load_tokenizer(
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, config=model.config, local_files_only=True, trust_remote_code=False
             )
-    except (*_UNREADABLE, KeyError, TypeError) as error:
+    except (*UNREADABLE, KeyError, TypeError) as error:
         raise _damaged(
-            folder, f"The tokenizer in {folder} cannot be read: {_brief(error)}"
+            folder, f"The tokenizer in {folder} cannot be read: {brief(error)}"
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise _damaged(folder, f"The tokenizer in {folder} has no fast form (tokenizer.json).")
-    rows = len(embedding_table(model))
-    if len(tokenizer) > rows:
-        raise _damaged(
-            folder,
-            f"The tokenizer in {folder} knows {len(tokenizer)} tokens, the model only {rows}.",
-        )
-    # Fewer tokens than rows, but numbered with gaps, reach beyond the table all the same.
-    word, highest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-    if highest >= rows:
-        raise _damaged(
-            folder,
-            f"The tokenizer in {folder} numbers {word!r} {highest}, but the model's embedding "
-            f"table ends at {rows - 1}.",
-        )
+    if said := misfit(tokenizer, model):
+        raise _damaged(folder, f"The tokenizer in {folder} {said}.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
         raise _damaged(folder, f"The tokenizer in {folder} names no padding or end token.")
     return tokenizer
+
+
+def misfit(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> str:
+    """What a tokenizer knows that its model has no row for, in words; empty where it fits."""
+    rows = len(embedding_table(model))
+    if len(tokenizer) > rows:
+        return f"knows {len(tokenizer)} tokens, the model only {rows}"
+    # Fewer tokens than rows, but numbered with gaps, reach beyond the table all the same.
+    word, highest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if highest < rows:
+        return ""
+    return f"numbers {word!r} {highest}, but the model's embedding table ends at {rows - 1}"
 
 
 def save_folder(
@@ -162,10 +163,40 @@ def save_folder(
         if path.is_file():
             path.chmod(0o644)  # safetensors writes for its owner alone
         _sync(path)
+    sync_folder(beside)
+    _put_in_place(beside, folder)
+
+
+def _put_in_place(beside: Path, folder: Path) -> None:
+    """Let a finished folder take the place of another one, and remove that."""
+    before = folder.parent / f".{folder.name}.old.part"
+    shutil.rmtree(before, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)
+        # Removed in its place it could be left half of a model, which is nobody's to replace.
+        folder.rename(before)
     beside.rename(folder)
     sync_folder(folder.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _require_token_states(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse what gives no state a token for token ids alone, as T5 and CLIP do."""
+    model.train(False)
+    try:
+        with torch.inference_mode():
+            states = model(input_ids=torch.tensor([[0, 1]])).last_hidden_state
+        if states.shape == (1, 2, model.config.hidden_size):
+            return
+        why = f"its states have the shape {tuple(states.shape)}"
+    except (*UNREADABLE, TypeError, AttributeError, IndexError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
+        why = brief(error).rstrip(".")
+    raise BadInput(
+        f"The model in {folder} ({model.config.model_type}) gives no state for each token: {why}.",
+        safe="Nothing was changed.",
+        next_step="Choose an encoder, such as those that the profiles name.",
+    )
 
 
 def _load_config(folder: Path, profile: Profile) -> PretrainedConfig:
@@ -184,8 +215,8 @@ def _load_config(folder: Path, profile: Profile) -> PretrainedConfig:
         if model_type in model_types:
             kept = {k: v for k, v in document.items() if k not in _NOT_CONFIGURATION}
             return kind.from_dict(kept | {"is_causal": False, "use_cache": False})
-    except (*_UNREADABLE, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(folder, f"{path} cannot be used: {_brief(error)}") from error
+    except (*UNREADABLE, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, f"{path} cannot be used: {brief(error)}") from error
     raise _damaged(
         folder,
         f"{path} has the model type {model_type!r}; {profile.architecture} reads "
@@ -255,12 +286,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _brief(error: Exception) -> str:
-    """The first line of a message, short and printable."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return "".join(c for c in lines[0] if c.isprintable())[:200]
 
 
 def _damaged(folder: Path, happened: str) -> BadInput:

@@ -95,6 +95,16 @@ class Terminated(Interruption):
     """SIGTERM reached the worker: checkpoint, then leave."""
 
 
+_SHOWN = 200
+"""Characters of a foreign message that stand in one of our sentences."""
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an error's message, short and printable; its kind where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return "".join(character for character in lines[0] if character.isprintable())[:_SHOWN]
+
+
 def as_failure(error: Exception) -> Failure:
     """Any exception as the three sentences that a user can act on."""
     if isinstance(error, Failure):

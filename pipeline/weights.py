@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import MissingPart
+from pipeline.errors import BadInput, MissingPart
 from pipeline.files import digest_file, digest_value, read_json, write_json
 from pipeline.profiles import Profile, weights_folder
 
@@ -32,11 +33,11 @@ def find_weights(profile: Profile) -> Weights:
 
     Raises:
         MissingPart: they are not on this machine, or a download of them was not finished.
+        BadInput: the list of their files is damaged.
     """
     folder = weights_folder(profile)
     index = folder / _INDEX
-    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
-    missing = sorted(name for name in shards if not (folder / name).is_file())
+    missing = sorted(name for name in _shards(index) if not (folder / name).is_file())
     if missing or not any(path.is_file() for kind in _TENSORS for path in folder.glob(kind)):
         raise MissingPart(
             f"The weights in {folder} are not complete: {', '.join(missing[:3]) or 'their file'} "
@@ -74,7 +75,7 @@ def folder_digest(folder: Path, cache: Path) -> str:
             next_step="Give the folder that holds the model's files.",
         )
     memory_path = cache / "weights.json"
-    memory: dict[str, str] = read_json(memory_path) if memory_path.is_file() else {}
+    memory = _remembered(memory_path)
     known = len(memory)
     digests: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
@@ -88,3 +89,29 @@ def folder_digest(folder: Path, cache: Path) -> str:
     if len(memory) > known:
         write_json(memory_path, memory)
     return digest_value(digests)
+
+
+def _shards(index: Path) -> Collection[str]:
+    """The names of the weights' files, where there are several."""
+    if not index.is_file():
+        return ()
+    document = read_json(index)
+    names = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise BadInput(
+            f"{index} doesn't say which files hold the weights.",
+            safe="The run is as it was.",
+            next_step="Get the model's files again.",
+        )
+    return set(names.values())
+
+
+def _remembered(path: Path) -> dict[str, str]:
+    """The digests that were remembered; none where the file is damaged: they are found again."""
+    if not path.is_file():
+        return {}
+    try:
+        memory = read_json(path)
+    except BadInput:
+        return {}
+    return memory if isinstance(memory, dict) else {}

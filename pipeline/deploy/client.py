@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.deploy.services import KEY_VARIABLE
 from pipeline.deploy.tokens import InputType
-from pipeline.errors import EndpointFailure
+from pipeline.errors import EndpointFailure, brief
 
 Vectors = NDArray[np.float32]
 
@@ -21,7 +21,6 @@ TIMEOUT_SECONDS = 120.0
 """A request; as long as a NIM itself allows one."""
 
 _RETRIES = 2
-_SHOWN = 200
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 _HINTS = {
@@ -144,17 +143,17 @@ class EndpointClient:
         except openai.APIStatusError as error:
             status = error.status_code
             raise self._failure(
-                f"answers {status}: {_brief(error)}",
+                f"answers {status}: {brief(error)}",
                 _HINTS.get(status, "Look at the server's own log, then try again."),
             ) from error
         except openai.APIConnectionError as error:
             raise self._failure(
-                f"can't be reached: {_brief(error)}",
+                f"can't be reached: {brief(error)}",
                 "Start it (`embedsmith deploy RUN`), or give another --url.",
             ) from error
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise self._failure(
-                f"answers something else than embeddings: {_brief(error)}",
+                f"answers something else than embeddings: {brief(error)}",
                 "Check that it is an OpenAI-compatible embeddings endpoint.",
             ) from error
 
@@ -164,7 +163,3 @@ class EndpointClient:
             safe="Evaluation and export are kept; nothing was written.",
             next_step=next_step,
         )
-
-
-def _brief(error: Exception) -> str:
-    return "".join(c for c in str(error) if c.isprintable())[:_SHOWN]

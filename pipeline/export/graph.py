@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.encoder import Encoder
-from pipeline.errors import StageFailure
+from pipeline.errors import StageFailure, brief
 from pipeline.export.records import INPUTS, OUTPUT
 from pipeline.files import sync_folder
 
@@ -138,7 +138,7 @@ def check_onnx(path: Path, opset: int) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise _refused(f"The ONNX checker refuses {path.name}: {_brief(error)}") from error
+        raise _refused(f"The ONNX checker refuses {path.name}: {brief(error)}") from error
     found = opset_of(path)
     if found != opset:
         raise _refused(f"{path.name} has opset {found}, but {opset} was asked for.")
@@ -168,10 +168,6 @@ def _trace(graph: torch.nn.Module, path: Path, opset: int) -> None:
             opset_version=opset,
             dynamo=False,
         )
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _refused(happened: str) -> StageFailure:

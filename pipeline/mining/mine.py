@@ -7,23 +7,22 @@ Candidates come from an exact search, and as deep as it takes. With a reranker t
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
+from pipeline.errors import StageFailure
+from pipeline.mining.masks import Masks, NearCopies
 from pipeline.mining.rules import Reason, ceiling, choose, shortfall
-from pipeline.mining.scores import SCORE_DECIMALS, Hits, Vectors, norms_of, row_scores, scores_of
+from pipeline.mining.scores import SCORE_DECIMALS, Hits, Vectors, row_scores
 from pipeline.mining.search import ExactSearch
 from pipeline.settings import PrepSettings
-from pipeline.texts import normalised
 
 _QUERIES_A_CALL = 1024
 _HITS_A_CALL = 2**24
 """Rows and scores of so many hits are held at once: a quarter of a gigabyte."""
-_DEEPER = 8
 
 Rescore = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """A reranker: scores of (question, passage) pairs, in the order given."""
@@ -85,23 +84,6 @@ class Mined:
     set_aside: Mapping[Reason, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Index:
-    """Where texts and sources lie in the pool."""
-
-    rows_of_text: Mapping[str, list[int]]
-    rows_of_source: Mapping[str, list[int]]
-
-    def known(self, query: Wanted) -> dict[int, Reason]:
-        """Rows that are no negatives whatever they score."""
-        known: dict[int, Reason] = {}
-        for source in query.sources:
-            known |= dict.fromkeys(self.rows_of_source.get(source, ()), "same_document")
-        for text in query.positive_texts:
-            known |= dict.fromkeys(self.rows_of_text.get(normalised(text), ()), "answers")
-        return known
-
-
 class Miner:
     """Mines in one pool, by any rule.
 
@@ -113,7 +95,7 @@ class Miner:
     def __init__(self, pool: Pool, device: str = "cpu") -> None:
         self._pool = pool
         self._search = ExactSearch(pool.vectors, device)
-        self._index = _Index(_rows_by(map(normalised, pool.texts)), _rows_by(pool.sources))
+        self._masks = Masks(pool.texts, pool.sources)
 
     def mine(
         self,
@@ -129,15 +111,83 @@ class Miner:
             settings: the rule, how many, and how deep to search at first.
             on_queries: called with (done, total) now and then; it may raise to stop.
             rescore: a reranker, whose scores then decide instead of the vectors'.
+
+        Raises:
+            StageFailure: a query's vector, or that of a positive, is not finite.
         """
-        mined: list[Mined] = []
+        return self.compare(queries, [settings], on_queries, rescore)[0]
+
+    def compare(
+        self,
+        queries: Sequence[Wanted],
+        rules: Sequence[PrepSettings],
+        on_queries: Callable[[int, int], None] = lambda done, total: None,
+        rescore: Rescore | None = None,
+    ) -> list[list[Mined]]:
+        """What `mine` finds by each of several settings, in their order; they share a search.
+
+        Args:
+            queries: see `mine`.
+            rules: settings for each time.
+            on_queries: called with (done, total) of the queries of every time.
+            rescore: see `mine`.
+
+        Raises:
+            StageFailure: see `mine`.
+        """
+        mined: list[list[Mined]] = [[] for _ in rules]
+        done, total = 0, len(queries) * len(rules)
         for start in range(0, len(queries), _QUERIES_A_CALL):
             some = queries[start : start + _QUERIES_A_CALL]
-            poll = partial(on_queries, len(mined), len(queries))
-            work = _Work(some, self._pool, settings, self._search, self._index, poll)
-            mined += work.rescored(rescore) if rescore else work.searched()
-            on_queries(len(mined), len(queries))
+            nearest = _Nearest(some, self._search)
+            for settings, found in zip(rules, mined, strict=True):
+                poll = partial(on_queries, done, total)
+                work = _Work(some, self._pool, settings, nearest, self._masks, poll)
+                found += work.rescored(rescore) if rescore else work.searched()
+                done += len(some)
+                on_queries(done, total)
         return mined
+
+
+class _Nearest:
+    """The nearest rows of some queries; those that were asked for first are kept for another rule.
+
+    Args:
+        queries: whose.
+        search: in the pool.
+    """
+
+    def __init__(self, queries: Sequence[Wanted], search: ExactSearch) -> None:
+        self._queries = queries
+        self._search = search
+        self._kept: tuple[int, dict[int, Hits]] = (-1, {})
+
+    def hits(
+        self, numbers: Sequence[int], depth: int, poll: Callable[[], None]
+    ) -> Iterable[tuple[int, Hits]]:
+        """The hits of some of the queries by number, some at a time where they are many."""
+        kept_depth, kept = self._kept
+        if depth == kept_depth and all(number in kept for number in numbers):
+            return [(number, kept[number]) for number in numbers]
+        found = self._searched(numbers, depth, poll)
+        if kept_depth >= 0 or depth * len(numbers) > _HITS_A_CALL:
+            return found
+        self._kept = depth, dict(found)
+        return self._kept[1].items()
+
+    def next_depth(self, depth: int) -> int:
+        """See `ExactSearch.next_depth`."""
+        return self._search.next_depth(depth)
+
+    def _searched(
+        self, numbers: Sequence[int], depth: int, poll: Callable[[], None]
+    ) -> Iterator[tuple[int, Hits]]:
+        step = max(1, _HITS_A_CALL // max(1, depth))
+        for start in range(0, len(numbers), step):
+            some = numbers[start : start + step]
+            vectors = np.stack([self._queries[number].vector for number in some])
+            hits = self._search.search(vectors, depth, lambda done, total: poll())
+            yield from zip(some, hits, strict=True)
 
 
 class _Work:
@@ -148,15 +198,15 @@ class _Work:
         queries: Sequence[Wanted],
         pool: Pool,
         settings: PrepSettings,
-        search: ExactSearch,
-        index: _Index,
+        nearest: _Nearest,
+        masks: Masks,
         poll: Callable[[], None],
     ) -> None:
         self._queries = queries
         self._pool = pool
         self._settings = settings
-        self._search = search
-        self._known = [index.known(query) for query in queries]
+        self._nearest = nearest
+        self._masked = [masks.against(query.positive_texts, query.sources) for query in queries]
         self._poll = poll
         self._positives = _positive_scores(queries)
 
@@ -166,19 +216,19 @@ class _Work:
         pending = [number for number, scores in enumerate(self._positives) if scores]
         depth = min(self._settings.search_depth, len(self._pool.ids))
         while pending:
-            for number, hits in self._hits(pending, depth):
+            for number, hits in self._nearest.hits(pending, depth, self._poll):
                 one, enough = self._ruled(number, hits, self._known_at(number, hits))
                 if enough or depth == len(self._pool.ids):
                     found[number] = one
             pending = [number for number in pending if number not in found]
-            depth = min(depth * _DEEPER, len(self._pool.ids))
+            depth = self._nearest.next_depth(depth)
         return [found.get(number, _NOTHING) for number in range(len(self._queries))]
 
     def rescored(self, rescore: Rescore) -> list[Mined]:
         """The same for the best of the search alone, by the scores of a reranker."""
         pending = [number for number, scores in enumerate(self._positives) if scores]
         depth = min(self._settings.search_depth, len(self._pool.ids))
-        hits = dict(self._hits(pending, depth))
+        hits = dict(self._nearest.hits(pending, depth, self._poll))
         candidates = {
             number: [*map(self._known_at(number, hits[number]), range(depth))] for number in pending
         }
@@ -239,38 +289,25 @@ class _Work:
         )
         return Mined(negatives, own, said, choice.set_aside), choice.enough
 
-    def _hits(self, pending: Sequence[int], depth: int) -> Iterable[tuple[int, Hits]]:
-        step = max(1, _HITS_A_CALL // max(1, depth))
-        for start in range(0, len(pending), step):
-            some = pending[start : start + step]
-            vectors = np.stack([self._queries[number].vector for number in some])
-            yield from zip(
-                some,
-                self._search.search(vectors, depth, lambda done, total: self._poll()),
-                strict=True,
-            )
-
     def _known_at(self, number: int, hits: Hits) -> Callable[[int], Reason | None]:
         """What speaks against the hit at a place apart from its score."""
-        query, masked, rows = self._queries[number], self._known[number], hits.rows.tolist()
-        if not self._settings.duplicate_similarity:
-            return lambda place: masked.get(rows[place])
-        near = _near_copies(query, self._pool.vectors[hits.rows], self._settings)
-        return lambda place: masked.get(rows[place]) or ("near_copy" if near[place] else None)
+        query, masked, rows = self._queries[number], self._masked[number], hits.rows.tolist()
+        least = self._settings.duplicate_similarity
+        if not least:
+            return lambda place: masked(rows[place])
+        near = NearCopies(query.positives, self._pool.vectors, hits.rows, least)
+        return lambda place: masked(rows[place]) or ("near_copy" if near.at(place) else None)
 
 
 _NOTHING = Mined((), (), "0: the question has no passage that answers it")
 
 
-def _rows_by(keys: Iterable[str]) -> Mapping[str, list[int]]:
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        rows[key].append(row)
-    return rows
-
-
 def _positive_scores(queries: Sequence[Wanted]) -> list[tuple[float, ...]]:
-    """The scores of each query's positives by their vectors, all at once."""
+    """The scores of each query's positives by their vectors, all at once.
+
+    Raises:
+        StageFailure: one is not finite, and would let every candidate pass.
+    """
     counts = [len(query.positives) for query in queries]
     if not sum(counts):
         return [()] * len(queries)
@@ -278,14 +315,13 @@ def _positive_scores(queries: Sequence[Wanted]) -> list[tuple[float, ...]]:
     asked = np.repeat(np.stack([query.vector for query in queries]), counts, axis=0)
     scores = row_scores(asked, vectors).tolist()
     ends = np.cumsum(counts).tolist()
-    return [tuple(scores[end - n : end]) for n, end in zip(counts, ends, strict=True)]
-
-
-def _near_copies(query: Wanted, vectors: Vectors, settings: PrepSettings) -> list[bool]:
-    """Whether the cosine of a candidate with a positive reaches `duplicate_similarity`."""
-    near = np.zeros(len(vectors), dtype=bool)
-    lengths = norms_of(vectors)
-    for positive, length in zip(query.positives, norms_of(query.positives), strict=True):
-        least = settings.duplicate_similarity * lengths * length
-        near |= scores_of(positive, vectors) >= np.round(least, SCORE_DECIMALS)
-    return [bool(one) for one in near]
+    found = [tuple(scores[end - n : end]) for n, end in zip(counts, ends, strict=True)]
+    for query, own in zip(queries, found, strict=True):
+        if not all(map(math.isfinite, own)):
+            raise StageFailure(
+                f"The question {query.name} or a passage that answers it has a vector that is not "
+                "finite.",
+                safe="Nothing was written from it.",
+                next_step="The weights that made it are damaged: get them again.",
+            )
+    return found

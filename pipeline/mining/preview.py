@@ -112,17 +112,8 @@ def preview(
         rescore: the reranker, if there is one.
     """
     variants = rules_to_compare(settings)
-    total = len(queries) * (len(variants) + 1)
-    done = 0
-
-    def mined(variant: PrepSettings) -> list[Mined]:
-        nonlocal done
-        before = done
-        found = miner.mine(queries, variant, lambda n, _: on_queries(before + n, total), rescore)
-        done += len(queries)
-        return found
-
-    best = mined(replace(settings, rule="top", hard_negatives=1, sample_from=0))
+    nearest = replace(settings, rule="top", hard_negatives=1, sample_from=0)
+    best, *by_rule = miner.compare(queries, [nearest, *variants], on_queries, rescore)
     positives = [min(one.positive_scores) for one in best if one.positive_scores]
     candidates = [one.negatives[0][1] for one in best if one.negatives]
     edges = bin_edges([*positives, *candidates])
@@ -136,7 +127,9 @@ def preview(
         above=sum(
             1 for one in best if one.negatives and one.negatives[0][1] >= min(one.positive_scores)
         ),
-        rules=tuple(_row(variant, settings, mined(variant)) for variant in variants),
+        rules=tuple(
+            _row(variant, settings, mined) for variant, mined in zip(variants, by_rule, strict=True)
+        ),
     )
 
 

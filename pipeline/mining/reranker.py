@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,9 @@ from transformers import (
 )
 
 from pipeline.cache import EmbeddingCache, Vector, fill_missing
-from pipeline.errors import BadInput, StageFailure
+from pipeline.encoder import readable, side_by_side
+from pipeline.encoder_files import UNREADABLE, misfit
+from pipeline.errors import BadInput, StageFailure, brief
 from pipeline.files import digest_value
 
 FORMAT = 1
@@ -32,7 +34,6 @@ TOKENS_MAX = 512
 
 _LIMIT_UNSET = 1_000_000
 """Tokenizers without a limit say a huge number."""
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError)
 
 Pair = tuple[str, str]
 
@@ -41,6 +42,7 @@ class Reranker:
     """Scores pairs of texts, from 0 to 1.
 
     Attributes:
+        device: where the model lies.
         tokens_max: the longest pair in tokens; longer ones are cut, the longer text first.
     """
 
@@ -53,10 +55,10 @@ class Reranker:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._device = device
+        self.device = device
         # A CPU's results are promised bit for bit, and in a batch they depend on the others.
         self._batch_size = 1 if device.type == "cpu" else batch_size
-        limits = [tokenizer.model_max_length, model.config.max_position_embeddings, TOKENS_MAX]
+        limits = [tokenizer.model_max_length, _positions(model), TOKENS_MAX]
         self.tokens_max = min(int(limit) for limit in limits if limit and limit < _LIMIT_UNSET)
 
     def score(
@@ -73,41 +75,30 @@ class Reranker:
         """
         starts = range(0, len(pairs), self._batch_size)
         batches = [pairs[start : start + self._batch_size] for start in starts]
-        threads = torch.get_num_threads()
-        side_by_side = threads if self._device.type == "cpu" else 1
         parts: list[Vector] = [np.zeros((0, 1), dtype=np.float32)]
-        workers = ThreadPoolExecutor(side_by_side, initializer=self._alone)
         done = 0
-        try:
-            for part in workers.map(self._score, batches):
+        with closing(side_by_side(self._score, batches, self.device)) as results:
+            for part in results:
                 parts.append(part)
                 on_batch(done := done + len(part))
-        finally:
-            workers.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)
         scores = np.concatenate(parts)
         if not np.isfinite(scores).all():
             raise StageFailure(
                 "The reranker gives numbers that are not finite.",
                 safe="Nothing was written from them.",
-                next_step="Its weights are damaged: get them again, or set prep.reranker to "
-                "nothing.",
+                next_step="Its weights are damaged: get them again, or name another one.",
             )
         return scores
 
-    def _alone(self) -> None:
-        if self._device.type == "cpu":
-            torch.set_num_threads(1)
-
     def _score(self, pairs: Sequence[Pair]) -> Vector:
         encoded = self._tokenizer(
-            [question for question, _ in pairs],
-            [passage for _, passage in pairs],
+            [readable(question) for question, _ in pairs],
+            [readable(passage) for _, passage in pairs],
             truncation="longest_first",
             max_length=self.tokens_max,
             padding=True,
             return_tensors="pt",
-        ).to(self._device)
+        ).to(self.device)
         with torch.inference_mode():
             logits: torch.Tensor = self._model(**encoded).logits
         scores: Vector = torch.sigmoid(logits.float()).cpu().numpy()
@@ -123,8 +114,8 @@ def load_reranker(folder: Path, device: str, batch_size: int) -> Reranker:
         batch_size: pairs a forward pass, on a GPU.
 
     Raises:
-        BadInput: something is missing or damaged, would be made up, asks for remote code, or the
-            model has another number of outputs than one.
+        BadInput: something is missing or damaged, would be made up, doesn't fit together, asks for
+            remote code, or the model has another number of outputs than one.
     """
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -137,13 +128,16 @@ def load_reranker(folder: Path, device: str, batch_size: int) -> Reranker:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except _UNREADABLE as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _unusable(folder, f"cannot be read: {first}") from error
+    except (*UNREADABLE, KeyError, TypeError, ImportError) as error:
+        raise _unusable(folder, f"cannot be read: {brief(error)}") from error
     if report["missing_keys"]:
         raise _unusable(folder, f"lacks {min(report['missing_keys'])}, which would be made up")
     if model.config.num_labels != 1:
         raise _unusable(folder, f"has {model.config.num_labels} outputs where a score is one")
+    if said := misfit(tokenizer, model):
+        raise _unusable(folder, f"has a tokenizer that {said}")
+    if tokenizer.pad_token is None:
+        raise _unusable(folder, "has a tokenizer without a padding token")
     model.train(False)
     place = torch.device(device)
     torch.nn.Module.to(model, place)
@@ -171,7 +165,7 @@ def score_cached(
         StageFailure: the model gives numbers that are not finite.
         OSError: the disk is full.
     """
-    rule = [FORMAT, weights_digest, reranker.tokens_max, reranker._device.type]
+    rule = [FORMAT, weights_digest, reranker.tokens_max, reranker.device.type]
     space = digest_value(rule)[:16]
     cache = EmbeddingCache(cache_folder / "rerankings" / space, 1)
     keys = [_pair_key(pair) for pair in pairs]
@@ -186,6 +180,16 @@ def score_cached(
     return [float(score) for score in scores[:, 0]]
 
 
+def _positions(model: PreTrainedModel) -> int | None:
+    """The tokens that a model has positions for, if it says so."""
+    for name, module in model.named_modules():
+        table = module if name.endswith("position_embeddings") else None
+        if isinstance(table, torch.nn.Embedding) and table.padding_idx is not None:
+            return table.num_embeddings - table.padding_idx - 1  # RoBERTa counts from behind it
+    most: int | None = getattr(model.config, "max_position_embeddings", None)
+    return most
+
+
 def _pair_key(pair: Pair) -> bytes:
     parts = [text.encode("utf-8", "surrogatepass") for text in pair]
     # With its length in front no two pairs read alike.
@@ -196,6 +200,6 @@ def _unusable(folder: Path, why: str) -> BadInput:
     return BadInput(
         f"The reranker in {folder} {why}.",
         safe="Nothing was changed.",
-        next_step="Set prep.reranker to a folder that CrossEncoder.save_pretrained wrote, with one "
-        "output, or to nothing.",
+        next_step="Name a folder that CrossEncoder.save_pretrained wrote, with one output, or none "
+        "(prep.reranker, finetune.distillation.teacher).",
     )

@@ -9,8 +9,8 @@ Rules of arXiv 2407.15831, sections 3.1 and 3.2, by the name that `prep.rule` ha
 - `percentage`: none above `prep.positive_percentage` of it (top-k PercPos, the paper's best).
 
 With `prep.sample_from` negatives are drawn among that many of the best that a rule leaves (the
-paper's sampled top-k). What a rule excludes never comes back: where too few are left, the query
-has fewer negatives, and says why.
+paper's sampled top-k), and never among fewer than are wanted. What a rule excludes never comes
+back: where too few are left, the query has fewer negatives, and says why.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.mining.scores import SCORE_DECIMALS
 from pipeline.settings import PrepSettings
 
 Reason = Literal["answers", "same_document", "near_copy", "too_close", "skipped"]
 """Why a candidate is no negative: its text answers the question; its document, or one that nearly
 repeats that, does; it is nearly a text that does; it scores too high; it is among the first n."""
+
+_CEILING_DECIMALS = 2 * SCORE_DECIMALS
+"""A score's decimals and as many of the share that is taken of it."""
 
 _SAID: Mapping[Reason, str] = {
     "answers": "{} answer it",
@@ -55,12 +59,14 @@ def ceiling(lowest: float, settings: PrepSettings) -> float:
     """The score above which a candidate is excluded, given the lowest positive's score.
 
     A percentage of a negative score would lie above the score itself, so there the same share is
-    taken off.
+    taken off. A candidate that scores just as much stays: 0.7 - 0.05 is 0.65 here, although it is
+    less in floating point.
     """
     if settings.rule == "percentage":
-        return lowest - (1.0 - settings.positive_percentage) * abs(lowest)
+        below = (1.0 - settings.positive_percentage) * abs(lowest)
+        return round(lowest - below, _CEILING_DECIMALS)
     if settings.rule == "margin":
-        return lowest - settings.positive_margin
+        return round(lowest - settings.positive_margin, _CEILING_DECIMALS)
     return settings.score_max if settings.rule == "absolute" else math.inf
 
 
@@ -100,10 +106,10 @@ def choose(
 def _drawn(
     left: Sequence[int], settings: PrepSettings, name: Callable[[int], str]
 ) -> Sequence[int]:
-    """The best, or where `sample_from` says so some of the best, drawn by hash of their names."""
+    """Of as many of the best as the rule looks at: the first, or some, drawn by their names."""
     if not settings.sample_from:
         return left[: settings.hard_negatives]
-    drawn = sorted(left[: settings.sample_from], key=lambda place: _lot(name(place)))
+    drawn = sorted(left, key=lambda place: _lot(name(place)))
     return sorted(drawn[: settings.hard_negatives])
 
 

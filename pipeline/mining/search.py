@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import StageFailure
 from pipeline.mining.backends import DIRECT_ROWS, Backend, OnTile, TorchBackend, fastest
 from pipeline.mining.scores import (
     SCORE_DECIMALS,
@@ -30,7 +31,11 @@ passages at 2,048 dimensions are 8.4 GB, which may stay on the disk."""
 
 _ROUNDING = 10.0**-SCORE_DECIMALS
 _MARGIN = 16
-_DEEPER = 4
+"""Candidates beyond the depth: a tie or two at the cut still leave room for a proof. Ours."""
+_LOOKED_DEEPER = 4
+"""So many times the candidates where a proof failed: it fails for a few queries only. Ours."""
+_DEEPER = 8
+"""So many times the depth where it was not enough. Ours."""
 _WHOLE_SHARE = 8
 """From this share of the pool on, scoring all of it in order is cheaper than rows out of order."""
 
@@ -43,6 +48,9 @@ class ExactSearch:
         device: where to compute, `cpu` or `cuda`.
         tile_bytes: memory that a tile may take.
         backend: who finds candidates; without it, the fastest does.
+
+    Raises:
+        StageFailure: a vector of the pool is not finite: no bound holds for it, and no rule.
     """
 
     def __init__(
@@ -59,7 +67,10 @@ class ExactSearch:
         self._forced = backend
         self._made: dict[type[TorchBackend], Backend] = {}
         self._direct = backend is None and len(pool) <= DIRECT_ROWS
-        self._longest = float(norms_of(self._pool).max(initial=0.0))
+        norms = norms_of(self._pool)
+        if not np.isfinite(norms).all():
+            raise _not_finite(norms)
+        self._longest = float(norms.max(initial=0.0))
 
     def search(
         self, queries: Vectors, depth: int, on_tile: OnTile = lambda done, total: None
@@ -83,11 +94,20 @@ class ExactSearch:
             for place in np.flatnonzero(proven).tolist():
                 found[pending[place]] = ranked[place]
             pending = pending[~proven]
-            looked *= _DEEPER
+            looked *= _LOOKED_DEEPER
         scored = self._all_scored(queries[pending], depth, on_tile)
         for place, hits in zip(pending.tolist(), scored, strict=True):
             found[place] = hits
         return [hits for hits in found if hits is not None]
+
+    def next_depth(self, depth: int) -> int:
+        """How deep to search after a depth that was not enough.
+
+        The whole pool, as soon as all of it would be scored for less of it.
+        """
+        whole = len(self._pool)
+        scored = self._direct or depth * _DEEPER * _WHOLE_SHARE > whole
+        return whole if scored else depth * _DEEPER
 
     def _ranked(
         self, backend: Backend, queries: Vectors, depth: int, looked: int, on_tile: OnTile
@@ -147,3 +167,13 @@ class ExactSearch:
         if kind not in self._made:
             self._made[kind] = kind(self._pool, self._device, self._tile_bytes)
         return self._made[kind]
+
+
+def _not_finite(norms: Doubles) -> StageFailure:
+    bad = np.flatnonzero(~np.isfinite(norms))
+    return StageFailure(
+        f"Of {len(norms)} passages' vectors {len(bad)} are not finite, the first is number "
+        f"{bad[0] + 1}.",
+        safe="Nothing was written from them.",
+        next_step="The weights that made them are damaged: get them again.",
+    )

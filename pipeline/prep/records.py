@@ -25,8 +25,9 @@ class TrainingExample:
         query: the sample's id.
         question: its text, without prefix.
         positives: ids of the passages that answer it, one or more.
-        negatives: ids of the hard negatives with the base model's score, hardest first.
-        positive_score: the base model's score of the positive that scores lowest.
+        negatives: ids of the hard negatives with their score, hardest first. Who mined scored
+            them: the base model, `prep.teacher` or `prep.reranker`.
+        positive_score: of the positive that scores lowest, by the same.
         shortfall: why there are fewer negatives than asked for, or empty.
     """
 

@@ -28,6 +28,9 @@ FEW_TRAINING_ROWS = 100
 FEW_EVAL_QUERIES = 50
 """The published recipe warns below these."""
 
+_NAMED = 5
+"""So many of the questions that can't be used are named in a message."""
+
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -90,18 +93,17 @@ def check_kept(samples: Iterable[Sample], passages: Mapping[str, Passage]) -> Ke
         BadInput: no training sample is there, or none of a sample's passages exists.
     """
     by_role: dict[Role, list[Sample]] = {"train": [], "dev": [], "test": []}
+    lost: list[str] = []
     missing = 0
     for sample in samples:
         asked = tuple(dict.fromkeys(sample.passages))
         there = tuple(key for key in asked if key in passages)
         if not there:
-            raise BadInput(
-                f"The kept question {sample.id} names no passage that the corpus has.",
-                safe="The samples and decisions are as they were.",
-                next_step="Reject it in review, or make sdg again on this corpus.",
-            )
+            lost.append(sample.id)
         missing += len(asked) - len(there)
         by_role[sample.role].append(_with_passages(sample, there))
+    if lost:
+        raise _without_passages(lost)
     if not by_role["train"]:
         raise _nothing_to_train({role: len(kept) for role, kept in by_role.items()})
     return Kept({role: tuple(kept) for role, kept in by_role.items()}, missing)
@@ -273,6 +275,17 @@ def _quantiles(scores: Sequence[float]) -> dict[str, float]:
 
 def _with_passages(sample: Sample, passages: tuple[str, ...]) -> Sample:
     return sample if passages == sample.passages else replace(sample, passages=passages)
+
+
+def _without_passages(lost: Sequence[str]) -> BadInput:
+    named = ", ".join(lost[:_NAMED]) + (
+        f" and {more} more" if (more := len(lost) - _NAMED) > 0 else ""
+    )
+    return BadInput(
+        f"{len(lost)} kept questions name no passage that the corpus has: {named}.",
+        safe="The samples and decisions are as they were.",
+        next_step="Reject them in review, or make sdg again on this corpus.",
+    )
 
 
 def _nothing_to_train(found: Mapping[Role, int]) -> BadInput:

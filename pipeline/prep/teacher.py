@@ -109,7 +109,7 @@ def _encoding(context: Context, teacher: Profile) -> Encode:
     digest = weights_digest(teacher, context.cache)
 
     def encode(texts: Sequence[str], kind: Kind) -> Vectors:
-        report = reporter(context, f"{'queries' if kind == 'query' else 'passages'} encoded")
+        report = reporter(context, "queries encoded" if kind == "query" else "passages encoded")
         with memory_failures(context.recipe, context.device, "encoder.batch_size"):
             return encode_cached(encoder, texts, kind, digest, context.cache, report)
 

@@ -89,6 +89,28 @@ def test_saving_replaces_a_model_but_never_another_folder(llama, tmp_path):
     assert (tmp_path / "result" / "journal.jsonl").exists()
 
 
+def test_an_end_while_the_old_model_is_removed_leaves_one_that_can_be_replaced(
+    llama, tmp_path, monkeypatch
+):
+    llama.save(tmp_path / "model", "first")
+    remove = shutil.rmtree
+
+    def killed(folder, **options):
+        if (folder / "modules.json").is_file():
+            (folder / "modules.json").unlink()
+            raise KeyboardInterrupt
+        remove(folder, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            llama.save(tmp_path / "model", "second")
+    assert (tmp_path / "model" / "README.md").read_text() == "second"
+    llama.save(tmp_path / "model", "third")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert sentence_transformer(tmp_path / "model").max_seq_length == 64
+
+
 def test_a_published_bidirectional_llama_loads_without_its_remote_code(llama, llama_folder):
     assert type(llama.model).__name__ == "LlamaModel"
     assert llama.model.config.is_causal is False
@@ -180,6 +202,13 @@ def test_the_limits_count_prefix_and_special_tokens(llama):
     assert encoder.tokenize([], "query") == []
 
 
+def test_half_a_surrogate_pair_stops_nobody(llama):
+    texts = ["w1 \ud800", "w1 \ufffd", "\ud83d\ude00 w2", "\U0001f600 w2"]
+    vectors = llama.encode(texts, "passage")
+    assert np.array_equal(vectors[0], vectors[1])
+    assert np.array_equal(vectors[2], vectors[3])
+
+
 def test_encode_reports_batches_restores_the_mode_and_keeps_the_order(llama):
     llama.model.train(True)
     seen = []
@@ -243,6 +272,48 @@ def test_a_causal_decoder_in_a_sentence_transformers_folder_is_refused(llama, tm
     # One that pools its last token is made that way.
     last = replace(profile, pooling="last")
     assert load_encoder(tmp_path / "model", last, SETTINGS, "cpu").dimension == 64
+
+
+def a_copy_with(model, llama_folder, folder):
+    """A folder of any model with the tokenizer of the small Llama."""
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(llama_folder / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["t5", "clip"])
+def test_a_model_that_is_no_encoder_of_token_ids_is_refused(
+    kind, minilm, llama_folder, tmp_path, monkeypatch
+):
+    from transformers import CLIPConfig, CLIPModel, T5Config, T5Model
+
+    shape = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    model = (
+        T5Model(T5Config(vocab_size=300, d_model=64, d_kv=16, d_ff=48, num_layers=1, num_heads=4))
+        if kind == "t5"
+        else CLIPModel(CLIPConfig(
+            text_config={**shape, "vocab_size": 300, "intermediate_size": 48},
+            vision_config={**shape, "image_size": 32, "intermediate_size": 48},
+        ))
+    )  # fmt: skip
+    folder = a_copy_with(model, llama_folder, tmp_path / kind)
+    with pytest.raises(BadInput, match=rf"\({kind}\) gives no state for each token: ") as caught:
+        load_encoder(folder, replace(minilm.profile, dimension=64), SETTINGS, "cpu")
+    assert str(caught.value.happened).endswith(".")
+
+
+def test_a_model_that_computes_in_float32_alone_is_saved(minilm, llama_folder, tmp_path):
+    from transformers import XLNetConfig, XLNetModel
+
+    torch.manual_seed(6)
+    model = XLNetModel(XLNetConfig(vocab_size=300, d_model=64, n_layer=2, n_head=4, d_inner=48))
+    folder = a_copy_with(model, llama_folder, tmp_path / "xlnet")
+    profile = replace(minilm.profile, dimension=64)
+    encoder = load_encoder(folder, profile, SETTINGS, "cpu")
+    encoder.save(tmp_path / "saved", "card")
+    again = load_encoder(tmp_path / "saved", profile, SETTINGS, "cpu")
+    assert np.array_equal(again.encode(WORDS, "query"), encoder.encode(WORDS, "query"))
 
 
 def test_truncated_weights_are_refused(broken, llama_profile):

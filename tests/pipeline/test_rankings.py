@@ -1,5 +1,7 @@
 """Exact rankings with one tie rule."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +55,17 @@ def test_the_order_of_the_passages_does_not_matter():
     assert list(rank_vectors(queries, passages, ids, 10)) == list(
         rank_vectors(queries, passages[mixed], [ids[n] for n in mixed], 10)
     )
+
+
+def test_vectors_are_not_copied():
+    """They may be a file of gigabytes."""
+    passages = np.random.default_rng(5).standard_normal((2000, 512), dtype=np.float32)
+    ids = [f"p-{n}" for n in range(2000)]
+    tracemalloc.start()
+    list(rank_vectors(passages[:5], passages, ids, 10))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < passages.nbytes / 4
 
 
 def test_bm25_finds_only_what_shares_a_term_and_breaks_ties_like_the_others():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.errors import StageFailure
 from pipeline.mining.mine import Miner, Pool, Wanted
 from pipeline.mining.rules import ceiling, main_reason
 from pipeline.mining.scores import scores_of
@@ -59,7 +61,7 @@ def by_definition(query, pool, recipe):
     allowed = sorted(allowed)[recipe.skip if recipe.rule == "shifted" else 0 :]
     if recipe.sample_from:
         drawn = sorted(
-            allowed[: recipe.sample_from],
+            allowed[: max(recipe.sample_from, recipe.hard_negatives)],
             key=lambda one: hashlib.sha256(f"{query.name}\n{one[1]}".encode()).digest(),
         )
         allowed = sorted(drawn[: recipe.hard_negatives])
@@ -119,6 +121,18 @@ def test_the_ceiling_never_rises_above_the_positive(lowest, percentage):
         assert ceiling(lowest, PrepSettings(positive_percentage=percentage)) == pytest.approx(
             percentage * lowest
         )
+
+
+@pytest.mark.parametrize(
+    ("rule", "positive", "candidate"), [("margin", 0.7, 0.65), ("percentage", 0.6, 0.57)]
+)
+def test_a_candidate_just_at_the_ceiling_is_not_above_it(rule, positive, candidate):
+    """0.7 - 0.05 and 0.6 - 0.05 * 0.6 are a little less in floating point."""
+    vectors = np.array([[positive], [candidate], [candidate + 1e-6]], dtype=np.float32)
+    wanted = Wanted(np.ones(1, dtype=np.float32), vectors[:1], ("p-0000",))
+    (mined,) = mine([wanted], pool_of(vectors), PrepSettings(rule=rule))
+    assert mined.negatives == (("p-0001", candidate),)
+    assert mined.set_aside == {"answers": 1, "too_close": 1}
 
 
 def test_a_suspected_false_negative_never_comes_back_as_padding():
@@ -192,6 +206,55 @@ def test_drawing_depends_on_the_query_and_on_nothing_else():
     assert {key for key, _ in (*first.negatives, *second.negatives)} <= best
 
 
+def test_drawing_from_fewer_than_are_wanted_takes_as_many_as_are_wanted():
+    vectors = np.linspace(0.9, 0.1, 60).astype(np.float32)[:, None]
+    one = Wanted(np.ones(1, dtype=np.float32), vectors[:1], ("p-0000",), name="a")
+    (mined,) = mine([one], pool_of(vectors), PrepSettings(rule="top", sample_from=3))
+    assert [key for key, _ in mined.negatives] == [f"p-{row:04}" for row in range(1, 6)]
+    assert not mined.shortfall
+
+
+def test_vectors_that_are_not_finite_are_refused():
+    vectors = np.eye(6, dtype=np.float32)
+    good = Wanted(vectors[0], vectors[:1], ("p-0000",), name="good")
+    bad = replace(good, vector=np.full(6, np.nan, np.float32), name="the bad one")
+    with pytest.raises(StageFailure, match="the bad one"):
+        mine([good, bad], pool_of(vectors), PrepSettings())
+    with pytest.raises(StageFailure, match="the bad one"):
+        mine([replace(bad, vector=good.vector, positives=bad.vector[None])], pool_of(vectors),
+             PrepSettings())  # fmt: skip
+    vectors[3, 2] = np.inf
+    with pytest.raises(StageFailure, match=r"Of 6 passages' vectors 1 .* number 4"):
+        mine([good], pool_of(vectors), PrepSettings())
+
+
+def peak_bytes(work):
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_looking_for_near_copies_in_all_of_a_pool_copies_no_pool():
+    vectors = np.random.default_rng(3).normal(size=(9000, 256)).astype(np.float32)
+    miner = Miner(pool_of(vectors))
+    far = Wanted(vectors[0], -vectors[:1], ("away",))
+    recipe = PrepSettings(duplicate_similarity=0.9)
+    peak = peak_bytes(lambda: miner.mine([far], recipe))
+    assert peak < 1.2 * vectors.nbytes  # a block in float64 is nearly as much
+
+
+def test_one_document_with_all_passages_takes_no_memory_for_each_query():
+    vectors = np.random.default_rng(3).normal(size=(3000, 4)).astype(np.float32)
+    pool = replace(pool_of(vectors), sources=("one",) * 3000)
+    queries = [Wanted(one, one[None], ("away",), sources=("one",)) for one in vectors[:100]]
+    miner, found = Miner(pool), []
+    peak = peak_bytes(lambda: found.extend(miner.mine(queries, PrepSettings())))
+    assert peak < 20_000_000
+    assert {one.set_aside["same_document"] for one in found} == {3000}
+
+
 def test_a_query_that_falls_short_says_how_many_were_set_aside_and_why():
     vectors = np.array([[1.0], [0.999], [0.99], [0.8], [0.7], [0.5]], dtype=np.float32)
     pool = replace(pool_of(vectors), sources=("x", "y", "y", "x", "y", "y"))
@@ -228,6 +291,23 @@ def test_where_all_passages_are_alike_or_all_are_masked_nothing_is_left_and_it_i
         assert mined.shortfall.startswith("0 of 5: of 30 training passages")
     (top,) = mine([Wanted(alike[0], alike[:1], ("t",))], pool_of(alike), PrepSettings(rule="top"))
     assert [key for key, _ in top.negatives] == [f"p-{row:04}" for row in range(5)]
+
+
+def test_rules_that_are_compared_share_a_search_and_find_what_each_finds_alone(monkeypatch):
+    vectors = np.random.default_rng(8).normal(size=(4500, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = [Wanted(one, one[None], ("away",), name=str(n)) for n, one in enumerate(vectors[:9])]
+    queries.insert(4, Wanted(vectors[0], vectors[:0], ()))
+    rules = [PrepSettings(rule=rule) for rule in ("top", "percentage", "shifted", "margin")]
+    miner, searches = Miner(pool_of(vectors)), []
+    search = miner._search.search
+    monkeypatch.setattr(
+        miner._search, "search", lambda *asked: searches.append(asked[1]) or search(*asked)
+    )
+    together = miner.compare(queries, rules)
+    assert searches == [100]
+    assert together == [miner.mine(queries, rule) for rule in rules]
+    assert searches == [100] * 5
 
 
 def test_an_empty_pool_leaves_nothing():

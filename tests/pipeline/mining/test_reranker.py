@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,11 @@ def test_only_new_pairs_are_scored_and_repeated_ones_once(reranker, tmp_path, co
     assert seen[-1] == (9, 9)
 
 
+def test_half_a_surrogate_pair_is_scored(reranker):
+    scores = reranker.score([("w1 \ud800", "w2 \udfff"), ("w1 \ufffd", "w2 \ufffd")])
+    assert scores[0] == scores[1]
+
+
 def test_the_longest_pairs_come_first(reranker, tmp_path, monkeypatch):
     lengths = []
     score = reranker.score
@@ -90,6 +96,58 @@ def test_a_folder_that_is_no_cross_encoder_is_refused(make_cross_encoder, tmp_pa
         load_reranker(make_cross_encoder(tmp_path / "three", 3), "cpu", 8)
     with pytest.raises(BadInput, match="cannot be read"):
         load_reranker(tmp_path / "nothing", "cpu", 8)
+
+
+def test_files_that_are_damaged_or_do_not_fit_together_are_refused(cross_encoder, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    def copy(name):
+        return Path(shutil.copytree(cross_encoder, tmp_path / name))
+
+    torn = copy("torn") / "model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-500])
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_reranker(torn.parent, "cpu", 8)
+    small = copy("small")
+    config = BertConfig.from_pretrained(small)
+    config.vocab_size = 100
+    BertForSequenceClassification(config).save_pretrained(small)
+    with pytest.raises(BadInput, match="knows 204 tokens, the model only 100"):
+        load_reranker(small, "cpu", 8)
+    bare = copy("bare")
+    settings = json.loads((bare / "tokenizer_config.json").read_text())
+    del settings["pad_token"]
+    (bare / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(BadInput, match="without a padding token"):
+        load_reranker(bare, "cpu", 8)
+
+
+def test_a_pair_is_cut_where_the_model_has_no_more_positions(cross_encoder, tmp_path):
+    from transformers import (
+        T5Config,
+        T5ForSequenceClassification,
+        XLMRobertaConfig,
+        XLMRobertaForSequenceClassification,
+    )
+
+    long = ("w1 " * 40, "w2 " * 60)
+    shape = {"vocab_size": 204, "num_labels": 1, "pad_token_id": 0}
+    roberta = XLMRobertaConfig(
+        **shape, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=48, max_position_embeddings=66, type_vocab_size=2,
+    )  # fmt: skip
+    t5 = T5Config(**shape, d_model=32, d_kv=16, d_ff=48, num_layers=1, num_heads=2)
+    for name, model, most in (
+        ("roberta", XLMRobertaForSequenceClassification(roberta), 65),  # one is for the padding
+        ("t5", T5ForSequenceClassification(t5), 512),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(cross_encoder, folder)
+        model.save_pretrained(folder)
+        reranker = load_reranker(folder, "cpu", 8)
+        assert reranker.tokens_max == most
+    roberta_scores = load_reranker(tmp_path / "roberta", "cpu", 8).score([long])
+    assert np.isfinite(roberta_scores).all()
 
 
 def test_remote_code_and_made_up_weights_are_refused(cross_encoder, tmp_path):

@@ -125,6 +125,12 @@ def test_scores_too_large_for_whole_numbers_are_ranked_all_the_same():
     assert found.rows.tolist() == np.lexsort((np.arange(200), -scores))[:10].tolist()
 
 
+def test_deeper_is_the_whole_pool_where_all_of_it_would_be_scored():
+    vectors = np.zeros((20_000, 2), dtype=np.float32)
+    assert [ExactSearch(vectors).next_depth(depth) for depth in (100, 800)] == [800, 20_000]
+    assert ExactSearch(vectors[:4096]).next_depth(1) == 4096
+
+
 def test_the_fastest_backend_is_chosen_by_size():
     assert fastest(1, 5000, "cpu") is TorchBackend
     assert fastest(8, 5000, "cpu") is FaissBackend

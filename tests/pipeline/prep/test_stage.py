@@ -326,8 +326,11 @@ def test_a_question_whose_passages_are_gone_is_named():
     corpus = {passage.id: passage for passage in passages()}
     lost = samples(passages())[0]
     lost = replace(lost, passages=("p-gone",))
-    with pytest.raises(BadInput, match=lost.id):
+    with pytest.raises(BadInput, match=f"1 kept questions .*: {lost.id}"):
         check_kept([lost], corpus)
+    several = [replace(lost, id=f"lost-{n}") for n in range(7)]
+    with pytest.raises(BadInput, match=r"7 kept questions .* lost-0, lost-1, .*lost-4 and 2 more"):
+        check_kept([*samples(passages()), *several], corpus)
 
 
 def test_missing_and_repeated_positives_are_taken_out_and_counted():

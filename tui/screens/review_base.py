@@ -147,7 +147,7 @@ class ReviewBase(StepScreen):
     def _look(self) -> None:
         """What came since: samples, and the decisions of other windows."""
         desk = self.desk
-        if desk is None or self._loading or self.app.screen is not self:
+        if desk is None or self._loading or not self.is_active:
             return
         try:
             followed, arrived = desk.follow(), 0 if desk.source.complete else desk.arrive()

@@ -213,5 +213,13 @@ def _mask(*arguments: Any, **settings: Any) -> torch.Tensor | None:
     return mask
 
 
+def hide_from_compilers() -> None:
+    """Let torch's compilers step around this attention: it is one kernel, and texts by number.
+
+    For all that follows in this process; what is computed stays the same.
+    """
+    AttentionInterface.register(NAME, torch.compiler.disable(_attention))  # type: ignore[no-untyped-call]
+
+
 AttentionInterface.register(NAME, _attention)
 AttentionMaskInterface.register(NAME, _mask)

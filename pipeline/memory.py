@@ -18,9 +18,16 @@ Setting = Literal["finetune.micro_batch_size", "encoder.batch_size"]
 """What memory depends on: in training steps, and wherever texts are only encoded. Neither is
 part of a fingerprint, so with a smaller one the same attempt goes on."""
 
-_CPU_WORDS = ("not enough memory", "can't allocate memory", "cannot allocate memory")
-"""What torch's CPU allocator says, in a RuntimeError (c10/core/impl/alloc_cpu.cpp)."""
+TEXTS_A_PASS = 8
+"""What `finetune.micro_batch_size` = 0 means on a CPU, where the caches hold little more than one
+text and larger passes are slower, and what a GPU's memory is measured with."""
 
+_WORDS = (
+    *("not enough memory", "can't allocate memory", "cannot allocate memory"),
+    *("cuda error: out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
+)
+"""What a RuntimeError says: of torch's CPU allocator (c10/core/impl/alloc_cpu.cpp), and of CUDA and
+its libraries, which take memory for themselves beside torch's allocator."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """What glibc's mallopt(3) calls its settings."""
@@ -48,7 +55,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError):
         return False
     said = str(error).lower()
-    return type(error).__name__ == "OutOfMemoryError" or any(words in said for words in _CPU_WORDS)
+    return type(error).__name__ == "OutOfMemoryError" or any(words in said for words in _WORDS)
 
 
 @contextmanager
@@ -107,7 +114,7 @@ def one_text_too_long(device: str, tokens: int) -> StageFailure:
 
 def smaller(recipe: Recipe, device: str, setting: Setting) -> Mapping[str, Any]:
     """Half of the setting, by its name; empty where a smaller one can't help."""
-    value = int(flatten(recipe)[setting])
+    value = int(flatten(recipe)[setting]) or TEXTS_A_PASS
     # On a CPU texts are encoded one by one, whatever the batch size.
     if value <= 1 or (device == "cpu" and setting == "encoder.batch_size"):
         return {}
@@ -115,14 +122,16 @@ def smaller(recipe: Recipe, device: str, setting: Setting) -> Mapping[str, Any]:
 
 
 def _without_remedy(device: str, setting: Setting) -> str:
-    if setting == "finetune.micro_batch_size":
+    training = setting == "finetune.micro_batch_size"
+    if training:
         reason = "Texts go through the model one by one already."
     elif device == "cpu":
         reason = "On a CPU texts are encoded one by one already."
     else:
         reason = f"{setting} is 1 already."
     others = "other processes on the GPU" if device == "cuda" else "other programs"
+    layers = " with --set finetune.gradient_checkpointing=true" if training else ""
     return (
-        f"{reason} End {others} and run the same command again, or lower encoder.passage_tokens, "
-        "which makes another result."
+        f"{reason} End {others} and run the same command again{layers}, or lower "
+        "encoder.passage_tokens, which makes another result."
     )

@@ -63,7 +63,7 @@ _AT_LEAST: dict[str, float] = {
     "finetune.learning_rate": 0,
     "finetune.warmup_steps": 0,
     "finetune.batch_size": 2,
-    "finetune.micro_batch_size": 1,
+    "finetune.micro_batch_size": 0,
     "finetune.hard_negatives": 0,
     "finetune.temperature": 1e-4,
     "finetune.weight_decay": 0,

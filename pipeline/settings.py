@@ -255,9 +255,17 @@ class FinetuneSettings:
     batch_size: int = 128
     auto_scale: bool = True
     """Under `AUTO_SCALE_BELOW` examples, scale batch and intervals down."""
-    micro_batch_size: int = 8
+    micro_batch_size: int = 0
     """A forward pass takes as many tokens as so many of the longest texts have, and half where
-    memory is full; changes memory and speed, never the loss. Ours."""
+    memory is full; 0: what a GPU's memory was measured to hold, 8 texts on a CPU. Changes memory
+    and speed, never the loss. Ours, as the three that follow."""
+    gradient_checkpointing: bool = False
+    """Keep a layer's input alone and compute the rest twice: less memory, a third more time, the
+    same gradients."""
+    liger: bool = False
+    """Fused kernels for a Llama's norms and feed-forward layers on a GPU (extra `liger`)."""
+    compile: bool = False
+    """Let torch compile the layers while they train; the first steps take minutes."""
     hard_negatives: int = 4
     """Used a query, of those mined."""
     in_batch_negatives: bool = True

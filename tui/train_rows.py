@@ -85,7 +85,8 @@ def setting_choices(
             "finetune.micro_batch_size",
             "texts at once",
             "A forward pass takes as many tokens as so many of the longest texts have. Fewer "
-            "take less memory and more time; the model is the same.",
+            "take less memory and more time; the model is the same. 0: what memory holds.",
+            "" if recipe.finetune.micro_batch_size else "what memory holds",
         ),
         one(
             "finetune.validation_steps",

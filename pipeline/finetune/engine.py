@@ -19,6 +19,7 @@ from pipeline.finetune.gradients import (
     backward,
     measured_budget,
 )
+from pipeline.finetune.kernels import is_compiled
 from pipeline.finetune.objective import LossParts, Objective
 from pipeline.finetune.precision import pays_in_bf16
 from pipeline.finetune.randomness import TorchState
@@ -111,7 +112,8 @@ class Engine:
         self._objective = objective or Objective(settings)
         self._tasks = tasks or Tasks((), 1, 0)
         keep_freed_memory()
-        make_cheap(encoder.model)
+        if not is_compiled(encoder.model):
+            make_cheap(encoder.model)  # a compiler has cheap masks of its own, and can't read ours
         self._shape = Shape.of(encoder.model)
         self._bf16 = encoder.device.type == "cuda"
         self._bf16 = self._bf16 or pays_in_bf16(self.forward, self._longest(1), encoder.model)
@@ -229,18 +231,12 @@ class Engine:
         return float(loss), float(norm), parts
 
     def _measure(self) -> Budget:
-        """What fits into memory, by a pass over the longest passages.
-
-        `finetune.micro_batch_size` means so many of the longest texts, or their tokens in more
-        of shorter ones.
-        """
-        count = self._settings.micro_batch_size
+        """What fits into memory, by a pass over the longest passages."""
         self.encoder.model.train()
         with self._precision():
             padded = not self.encoder.packs
-        return measured_budget(
-            self.forward, self._longest(count), count, self.encoder.model, padded
-        )
+        count = self._settings.micro_batch_size
+        return measured_budget(self.forward, self._longest, count, self.encoder.model, padded)
 
     def _longest(self, count: int) -> Tokens:
         longest = sorted(range(len(self._data.passages)), key=self._data.passages.length)

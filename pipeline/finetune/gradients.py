@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from pipeline.finetune.randomness import TorchState
+from pipeline.memory import TEXTS_A_PASS
 
 CPU_ACTIVATION_BYTES = 3 << 30
 """Activations kept on a CPU; a constant, so that the same inputs give the same bits."""
@@ -24,6 +25,11 @@ GPU_ACTIVATION_SHARE = 0.5
 
 GPU_ACTIVATION_BYTES_MAX = 40 << 30
 """Of a larger GPU no more: some 20,000 tokens of a 1B model keep it busy, and 80 GB are enough."""
+
+PASS_TOKENS_MAX = 32_768
+"""Of a forward pass that the machine chooses. More rows make no GPU's products faster, even of a
+small model whose texts all fit; and the more is computed at once, the more is lost and begun again
+where memory turns out to be full."""
 
 Tokens = Sequence[Sequence[int]]
 Forward = Callable[[Tokens], torch.Tensor]
@@ -127,23 +133,44 @@ def backward(forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget) -
 
 
 def measured_budget(
-    forward: Forward, sample: Tokens, count: int, model: torch.nn.Module, padded: bool
+    forward: Forward,
+    longest: Callable[[int], Tokens],
+    count: int,
+    model: torch.nn.Module,
+    padded: bool,
 ) -> Budget:
     """What fits into memory, by a forward pass over the longest texts.
 
     Args:
         forward: token ids to vectors.
-        sample: the longest texts, `count` of them where there are so many.
-        count: a pass takes as many tokens as so many texts of the longest one's length.
+        longest: so many of the longest texts, or all where there are fewer.
+        count: `finetune.micro_batch_size`.
         model: what `forward` runs, in training.
         padded: whether texts are padded to the longest of their pass.
     """
-    longest = max(map(len, sample))
-    computed = len(sample) * longest if padded else sum(map(len, sample))
+    sample = longest(count or TEXTS_A_PASS)
+    length = max(map(len, sample))
+    computed = len(sample) * length if padded else sum(map(len, sample))
     parameters = list(model.parameters())
     held = activation_bytes(forward, sample, parameters)
-    kept = activation_budget(parameters[0].device) * computed // max(1, held)
-    return Budget(count * longest, kept, padded)
+    device = parameters[0].device
+    kept = activation_budget(device) * computed // max(1, held)
+    return Budget(tokens_a_pass(count, length, kept, device), kept, padded)
+
+
+def tokens_a_pass(count: int, longest: int, kept_tokens: int, device: torch.device) -> int:
+    """How many tokens go through the model at once.
+
+    Args:
+        count: so many texts of the longest one's length; 0 lets the machine choose: on a GPU, where
+            large products are fast, as many as are kept, within bounds.
+        longest: tokens of the longest text.
+        kept_tokens: whose activations memory holds.
+        device: where it is computed.
+    """
+    if count == 0 and device.type != "cpu":
+        return max(longest, min(kept_tokens, PASS_TOKENS_MAX))
+    return (count or TEXTS_A_PASS) * longest
 
 
 def activation_bytes(forward: Forward, texts: Tokens, parameters: Sequence[torch.Tensor]) -> int:

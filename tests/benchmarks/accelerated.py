@@ -23,12 +23,14 @@ from pipeline.encoder import Encoder, load_encoder
 from pipeline.finetune.batches import Sampler
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.examples import read_training_set
+from pipeline.finetune.kernels import compile_layers, fuse, require_kernels
 from pipeline.finetune.randomness import seed_all
 from pipeline.mining.scores import Vectors
 from pipeline.mining.search import ExactSearch
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import Profile, base_recipe, find_profile
 from pipeline.schedule import schedule_for
+from pipeline.settings import FinetuneSettings
 
 Figures = dict[str, float]
 
@@ -178,8 +180,31 @@ def measure_rate(bench: Bench) -> Figures:
 
 def train(bench: Bench) -> Figures:
     """Optimizer steps of the pipeline's engine with the profile's settings."""
-    shape, workload = bench.shape, make_workload(bench.shape)
+    return _train(bench, load(bench))
+
+
+def train_fused(bench: Bench) -> Figures:
+    """The same with `finetune.liger`."""
     encoder = load(bench)
+    require_kernels(encoder.model, replace(FinetuneSettings(), liger=True), bench.device)
+    fuse(encoder)
+    return _train(bench, encoder)
+
+
+def train_compiled(bench: Bench) -> Figures:
+    """The same with `finetune.compile`; on a CPU its front alone: C++ would take a minute."""
+    encoder = load(bench)
+    began = now(bench.device)
+    compile_layers(encoder, _refuse, "inductor" if bench.device == "cuda" else "eager")
+    return {"compiled in, s": now(bench.device) - began} | _train(bench, encoder)
+
+
+def _refuse(said: str) -> None:
+    raise RuntimeError(said)
+
+
+def _train(bench: Bench, encoder: Encoder) -> Figures:
+    shape, workload = bench.shape, make_workload(bench.shape)
     recipe = base_recipe(find_profile(_PROFILE))
     settings = replace(recipe.finetune, batch_size=shape.batch, auto_scale=False, epochs=1)
     rows, texts = _rows(workload)
@@ -200,8 +225,13 @@ def train(bench: Bench) -> Figures:
         step += 1
         if not clock.lap():
             break
-    figures = clock.figures(workload)
-    return figures | {"memory in use, GB": held / 1e9, "probe, s": probed, "first loss": losses[0]}
+    return clock.figures(workload) | {
+        "memory in use, GB": held / 1e9,
+        "probe, s": probed,
+        "first loss": losses[0],
+        "tokens a pass": engine.fitted.pass_tokens,
+        "tokens kept": engine.fitted.kept_tokens,
+    }
 
 
 def _rows(workload: Workload) -> tuple[list[TrainingExample], dict[str, str]]:

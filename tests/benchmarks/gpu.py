@@ -10,7 +10,9 @@ same path in a minute; those figures mean nothing.
 Sections, each in a process of its own with time of its own; one that fails is said so, and the
 others go on:
 - `prepare` writes the model; `rate` is the matrix rate, what MFU is a share of.
-- `ours` is the pipeline's engine with the default profile's settings.
+- `ours` is the pipeline's engine with the default profile's settings, which let it choose how many
+  tokens go through the model at once; `ours-fused` has Liger's kernels (`finetune.liger`) where
+  they are installed, `ours-compiled` torch's compiler (`finetune.compile`).
 - `published` is the published recipe's way in plain transformers: micro-batches of four queries,
   passages padded to 512, queries and passages in forwards of their own, no in-batch negatives;
   `published-trimmed` pads only to the longest of a micro-batch.
@@ -73,6 +75,8 @@ SECTIONS: Mapping[str, Section] = {
     "merged": Section("accelerated_peers.train_merged", 15, 90),
     "parity": Section("accelerated.compare_forwards", 0, 60),
     "search": Section("accelerated.search", 0, 120),
+    "ours-fused": Section("accelerated.train_fused", 10, 60),
+    "ours-compiled": Section("accelerated.train_compiled", 10, 150),
     "published-trimmed": Section("accelerated_peers.train_published_trimmed", 10, 60),
     "flash": Section("accelerated_peers.train_flash", 15, 90),
 }
@@ -210,6 +214,8 @@ def goals(found: Mapping[str, Measured]) -> list[Goal]:
             _ratio(ours, max(peers, default=None)),
             1.3,
         ),
+        Goal("tokens/s, fused / not", _ratio(tokens.get("ours-fused"), ours)),
+        Goal("tokens/s, compiled / not", _ratio(tokens.get("ours-compiled"), ours)),
         Goal("peak memory in training, GB", figure("ours", "memory in use, GB"), most=80.0),
         Goal("one million passages searched, s", figure("search", "search, s"), most=1.0),
         Goal("packed - padded in float32", figure("parity", "float32, packed - padded"), most=1e-5),

@@ -20,6 +20,9 @@ from pipeline.recipe import Recipe, apply
         (MemoryError(), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . not enough memory: you tried"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("not enough memory"), False),
     ],
@@ -38,6 +41,8 @@ def test_torch_itself_says_so_where_the_machine_is_too_small():
     ("setting", "device", "value", "remedy"),
     [
         ("finetune.micro_batch_size", "cuda", 8, {"finetune.micro_batch_size": 4}),
+        ("finetune.micro_batch_size", "cuda", 0, {"finetune.micro_batch_size": 4}),
+        ("finetune.micro_batch_size", "cpu", 0, {"finetune.micro_batch_size": 4}),
         ("finetune.micro_batch_size", "cpu", 3, {"finetune.micro_batch_size": 1}),
         ("finetune.micro_batch_size", "cuda", 1, {}),
         ("encoder.batch_size", "cuda", 32, {"encoder.batch_size": 16}),

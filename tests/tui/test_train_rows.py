@@ -92,6 +92,7 @@ def test_settings_say_what_they_resolve_to():
     assert by_name["finetune.batch_size"].value == "128"
     assert "here 51, scaled to 412 questions" in by_name["finetune.batch_size"].hint
     assert "here every 9" in by_name["finetune.validation_steps"].hint
+    assert by_name["finetune.micro_batch_size"].hint == "default; what memory holds"
     large = setting_choices(RECIPE, usual, schedule_for(50_000, RECIPE.finetune), 50_000)
     assert not any("here" in choice.hint for choice in large)
 

@@ -16,8 +16,10 @@ from pipeline.eval.sets import copy_eval_set
 from pipeline.journal import Event
 from pipeline.launch import LocalLauncher
 from pipeline.profiles import profile_of
+from pipeline.recipe import Recipe
 from pipeline.report import Report, build_report, write_report
 from pipeline.run import Run, cache_home, change_recipe, changed_recipe, find_run, home, slug
+from pipeline.schedule import suggestion
 from pipeline.sdg.consent import leaving
 from pipeline.stage import STAGE_NAMES
 from pipeline.status import Status, adopt, once_more, status_of_run
@@ -116,7 +118,23 @@ def _plan(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
     asked = span == ("sdg",) and sdg.state != "done"
     if asked and corpus.state == "done" and corpus.result and not further:
         say_estimate(corpus.result, recipe.sdg, output)
+    if "finetune" in span:
+        say_suggestion(statuses, recipe, output)
     return 0
+
+
+def say_suggestion(statuses: Sequence[Status], recipe: Recipe, output: Output) -> None:
+    """What the published guidance would set otherwise, once it is known how much there is."""
+    prep, training = (statuses[STAGE_NAMES.index(name)] for name in ("prep", "finetune"))
+    idle = prep.state == training.state == "done"
+    if idle or prep.state != "done" or not prep.result or profile_of(recipe).rehearsal:
+        return
+    counts = prep.result.summary
+    found = suggestion(counts["examples"], counts["dev_queries"], recipe.finetune)
+    if found.settings:
+        output.say(f"{found.reason}. To take it: {found.arguments}")
+        fields = {"settings": dict(found.settings), "reason": found.reason}
+        output.record("suggestion", fields)
 
 
 def _say_plan(output: Output, name: str, state: str, reason: str, work: str) -> None:

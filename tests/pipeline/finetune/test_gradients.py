@@ -8,7 +8,17 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipeline.finetune.gradients import Budget, activation_bytes, backward, cut
+from pipeline.finetune.gradients import (
+    CPU_ACTIVATION_BYTES,
+    PASS_TOKENS_MAX,
+    Budget,
+    activation_bytes,
+    backward,
+    cut,
+    measured_budget,
+    tokens_a_pass,
+)
+from pipeline.memory import TEXTS_A_PASS
 
 TEXTS = [[2, *[5 + (i * 7 + j) % 40 for j in range(2 + i * 5 % 17)], 3] for i in range(13)]
 
@@ -119,3 +129,37 @@ def test_activations_are_measured_without_the_weights_and_grow_with_the_texts(ti
     many = activation_bytes(encoder.forward, TEXTS[:1] * 8, weights)
     assert torch.equal(torch.get_rng_state(), before)
     assert 0 < 7 * few < many < 9 * few
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [(20_000, 20_000), (10**6, PASS_TOKENS_MAX), (300, 512)],
+)
+def test_a_gpu_computes_at_once_what_its_memory_keeps_within_bounds(kept, expected):
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert tokens_a_pass(0, 512, kept, gpu) == expected
+    assert tokens_a_pass(0, 512, kept, cpu) == TEXTS_A_PASS * 512
+    for device in (gpu, cpu):
+        assert tokens_a_pass(3, 512, kept, device) == 3 * 512
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("count", [0, 3, 50])
+def test_a_budget_is_measured_with_the_longest_texts(tiny_encoder, count, padded):
+    encoder = tiny_encoder()
+    encoder.model.train()
+    asked = []
+
+    def longest(texts):
+        asked.append(texts)
+        return sorted(TEXTS, key=len)[-texts:]
+
+    budget = measured_budget(encoder.forward, longest, count, encoder.model, padded)
+    texts = count or TEXTS_A_PASS
+    assert asked == [texts]
+    sample = sorted(TEXTS, key=len)[-texts:]
+    assert budget.pass_tokens == texts * len(sample[-1])
+    computed = len(sample) * len(sample[-1]) if padded else sum(map(len, sample))
+    held = activation_bytes(encoder.forward, sample, list(encoder.model.parameters()))
+    assert budget.kept_tokens == CPU_ACTIVATION_BYTES * computed // held
+    assert budget.padded == padded

@@ -165,8 +165,8 @@ def measure_training(texts: Texts, settings: Settings) -> Iterator[Row]:
         label, lengths, _ = _TRAININGS[0]
         examples = texts.examples(settings.rows, lengths)
         exact = _train(ours, theirs, examples, settings, dropout=False)
-        for step, losses in enumerate(zip(*(each.losses for each in exact), strict=True)):
-            yield Row("training", f"{label}, loss {step + 1} without dropout", "", *losses)
+        for step, pair in enumerate(zip(*(each.losses for each in exact), strict=True), 1):
+            yield Row("training", f"{label}, loss {step} without dropout", "", *pair)
 
 
 def _train(

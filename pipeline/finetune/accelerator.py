@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import StageFailure
+from pipeline.errors import StageFailure, brief
 from pipeline.finetune.checkpoint import Checkpoints
 from pipeline.memory import is_out_of_memory
 
@@ -41,12 +41,10 @@ def accelerator_failures(checkpoints: Checkpoints) -> Iterator[None]:
 
 
 def _lost(error: RuntimeError, step: int) -> StageFailure:
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    first = "".join(character for character in said[0] if character.isprintable())[:200]
     kept = f"The checkpoint of step {step} is whole" if step else "No checkpoint was due yet"
     again = f"goes on from step {step}" if step else "begins at the first step"
     return StageFailure(
-        f"The GPU failed in the middle of the training: {first}",
+        f"The GPU failed in the middle of the training: {brief(error)}",
         safe=f"{kept}; every earlier result is kept.",
         next_step=f"Look at `nvidia-smi` and the driver's log (`dmesg`), then run the same command "
         f"again: it {again}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 
@@ -11,9 +11,11 @@ import numpy.typing as npt
 import torch
 
 from pipeline.errors import BadInput
+from pipeline.files import digest_bytes
 from pipeline.finetune.examples import Row, TrainingSet
 from pipeline.finetune.teacher import FalseNegatives
 from pipeline.schedule import Schedule
+from pipeline.texts import normalised
 
 _ORDER, _POSITIVES = range(2)
 """Separate streams of random numbers under one seed."""
@@ -146,16 +148,20 @@ class Sampler:
         """Take these rows from now on: the same examples with other negatives."""
         self._data = replace(self._data, rows=rows)
 
-    def check(self) -> None:
+    def check(self, teaches: Callable[[Batch], bool]) -> None:
         """Look at every batch before the first is trained.
 
+        Args:
+            teaches: whether the losses have anything to work on in a batch.
+
         Raises:
-            BadInput: a batch without any negative teaches nothing.
+            BadInput: a batch teaches nothing.
         """
         for step in range(self._total):
-            if not self.batch(step).negatives:
+            if not teaches(self.batch(step)):
                 raise BadInput(
-                    f"The batch of training step {step + 1} has no negative for any query.",
+                    f"The batch of training step {step + 1} has no negative for any query that "
+                    "a loss of this recipe could use.",
                     safe="Samples and decisions are kept; nothing was trained.",
                     next_step="Give more documents, raise finetune.batch_size, or set "
                     "finetune.in_batch_negatives and prep.hard_negatives." + self._suspicion(),
@@ -190,6 +196,27 @@ class Sampler:
             known |= self._false_negatives.among(queries, passages, positives)
         allowed = (candidates & ~known) | positives
         return positives, candidates, allowed, mined & allowed
+
+
+def text_marks(*texts: str) -> frozenset[Hashable]:
+    """Texts as marks for `unrelated`, equal where they are but for case and white space.
+
+    A mark is a hash: a corpus's texts are in memory once already.
+    """
+    return frozenset(digest_bytes(normalised(text).encode()) for text in texts)
+
+
+def unrelated(marks: Sequence[frozenset[Hashable]]) -> torch.Tensor:
+    """Which passages of a batch of pairs are in which question's softmax.
+
+    Args:
+        marks: of each pair: its texts, and what else may make another pair's passage an answer.
+
+    Returns:
+        (pairs, pairs) booleans: a pair's own passage, and those of pairs that share no mark.
+    """
+    places = range(len(marks))
+    return torch.tensor([[i == k or marks[i].isdisjoint(marks[k]) for k in places] for i in places])
 
 
 def _columns(mask: torch.Tensor) -> list[int]:

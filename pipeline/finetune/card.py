@@ -14,8 +14,13 @@ from pipeline.finetune.stopping import Comparison
 from pipeline.profiles import Profile, known_profiles
 from pipeline.settings import EncoderSettings, FinetuneSettings
 
-_NOT_IN_CARD = frozenset({"micro_batch_size", "checkpoint_steps", "probe"})
+_NOT_IN_CARD = frozenset(
+    {"micro_batch_size", "gradient_checkpointing", "checkpoint_steps", "probe"}
+)
 """Settings that change no number of the model, and one that may be a path of this machine."""
+
+_TASKS = "finetune.tasks."
+"""Its texts are names of files; where these lie is no part of a result's identity."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Facts:
         base_score: the base's dev nDCG@10, or None.
         score: these weights' dev nDCG@10, or None.
         pooled: whether dev nDCG@10 was measured on a pool of candidates.
-        gain: the best checkpoint against the base on the dev questions, or None.
+        gain: these weights against the base on the dev questions, or None.
         forgetting: a general probe before and after, or None.
         points: the weights tried between base and tuned; empty without a sweep.
         kept: the one that these weights are, or None.
@@ -140,16 +145,16 @@ def _setting_rows(
         if name in _NOT_IN_CARD:
             continue
         if not isinstance(value, dict):
-            yield prefix + name, _without_folders(value)
+            yield prefix + name, _without_folders(value, of_file=prefix == _TASKS)
         elif any(value[entry] != defaults[name][entry] for entry in {*value} - _NOT_IN_CARD):
             yield from _setting_rows(value, defaults[name], f"{prefix}{name}.")
 
 
-def _without_folders(value: object) -> object:
+def _without_folders(value: object, *, of_file: bool = False) -> object:
     """A file or folder of this machine by its own name; everything else as it is."""
     if isinstance(value, tuple):
-        return ", ".join(str(_without_folders(entry)) for entry in value)
-    if isinstance(value, str) and value.startswith(("/", "~", ".")):
+        return ", ".join(str(_without_folders(entry, of_file=of_file)) for entry in value)
+    if isinstance(value, str) and (of_file or value.startswith(("/", "~", "."))):
         return PurePath(value).name
     return value
 
@@ -157,11 +162,14 @@ def _without_folders(value: object) -> object:
 def techniques(settings: FinetuneSettings, facts: Facts) -> list[str]:
     """What the training did, one line each, with the names of the field."""
     tasks, distillation = settings.tasks, settings.distillation
-    others = " and the other passages of the batch" if settings.in_batch_negatives else ""
+    mined = "mined hard negatives" if settings.hard_negatives else ""
+    others = "the other passages of the batch" if settings.in_batch_negatives else ""
+    negatives = " and ".join(filter(None, (mined, others)))
     cuts = ", ".join(map(str, facts.cuts))
     said = {
-        f"InfoNCE over mined hard negatives{others}; known positives and identical texts are "
-        "masked": settings.contrastive_weight > 0,
+        f"InfoNCE over {negatives}; known positives and identical texts are masked": (
+            settings.contrastive_weight > 0
+        ),
         f"several positives in one loss ({settings.positives})": settings.positives != "one",
         "suspected answers among the negatives masked by a teacher's scores (GISTEmbed)": bool(
             settings.false_negatives.teacher
@@ -176,7 +184,9 @@ def techniques(settings: FinetuneSettings, facts: Facts) -> list[str]:
         f"warm-up on bare passages ({settings.warmup.objective})": (
             settings.warmup.objective != "none"
         ),
-        "negatives mined anew before every epoch but the first (ANCE)": settings.refresh_negatives,
+        "negatives mined anew before every epoch but the first (ANCE)": (
+            settings.refresh_negatives and settings.epochs > 1
+        ),
         "interpolated with the base (WiSE-FT), see below": facts.kept is not None,
         "ended by early stopping": facts.stopped,
     }
@@ -188,7 +198,7 @@ def _quality(facts: Facts) -> list[str]:
     if facts.base_score is None or facts.score is None:
         return [*heading, "There were no dev questions: these are the last weights.", ""]
     where = "a pool of candidates" if facts.pooled else "all passages"
-    surely = f" The best checkpoint's gain is {facts.gain.text}." if facts.gain else ""
+    surely = f" The gain over the base is {facts.gain.text}." if facts.gain else ""
     return [
         *heading,
         f"{facts.dev_queries} held-out questions over {where}. They chose the checkpoint, of "

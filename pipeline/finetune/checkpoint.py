@@ -203,9 +203,7 @@ class Checkpoints:
         TorchState(tensors["random.cpu"], tensors.get("random.cuda")).restore()
         self._digests = dict(manifest["digests"])
         self._attached = set(manifest["attached"])
-        progress = Progress(**{**manifest["progress"], "best": tuple(manifest["progress"]["best"])})
-        self._written_step = progress.step
-        return progress
+        return _progress(manifest)
 
     def restore_best(self, step: int, model: torch.nn.Module) -> None:
         """Load the best weights into `model`.
@@ -261,6 +259,7 @@ class Checkpoints:
         self._digests = {key: digest for key, digest in self._digests.items() if key in kept}
         beside = {"digests": self._digests, "attached": sorted(self._attached)}
         write_json(self._folder / _MANIFEST, manifest | beside)
+        self._found = None  # what was found before is no longer there
         self._written_step = int(manifest["progress"]["step"])
         self._keep_only({name, best})
 
@@ -282,8 +281,11 @@ class Checkpoints:
             fault = self._fault(manifest)
         except (BadInput, OSError) as error:
             fault = str(error)
+        except (KeyError, TypeError, ValueError):
+            fault = f"{_MANIFEST} is damaged"
         if not fault:
             self._found = manifest
+            self._written_step = int(manifest["progress"]["step"])
             return self._found
         self._warn(f"The checkpoint can't be used: {fault}. Training begins anew.")
         self.remove()
@@ -293,7 +295,7 @@ class Checkpoints:
         """What is wrong with a manifest or the files that it names; empty for nothing."""
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             return "it was written by another version"
-        best_step = manifest["progress"]["best_step"]
+        best_step = _progress(manifest).best_step
         needed = {manifest["state"], *([_best_name(best_step)] if best_step else [])}
         for name in sorted(needed | manifest["digests"].keys()):
             path = self._folder / name
@@ -309,6 +311,11 @@ class Checkpoints:
             for path in self._folder.glob(pattern):
                 if path.name not in names:
                     path.unlink()
+
+
+def _progress(manifest: Mapping[str, Any]) -> Progress:
+    told = manifest["progress"]
+    return Progress(**{**told, "best": tuple(told["best"])})
 
 
 def _best_name(step: int) -> str:

@@ -46,11 +46,13 @@ class Ending:
     """How a training was brought to its end.
 
     Attributes:
+        dev: nDCG@10 of the kept weights on the dev questions, by query; None without any.
         forgetting: the probe before and after, or None without a probe.
         points: the weights that were tried between base and tuned; empty without a sweep.
         kept: the one that was kept; None without a sweep.
     """
 
+    dev: Scores | None
     forgetting: Forgetting | None
     points: tuple[Point, ...] = ()
     kept: Point | None = None
@@ -76,21 +78,23 @@ def bring_to_end(
         OSError: the disk is full.
         Interruption: cancel or SIGTERM; a sweep goes on from where it was.
     """
-    settings, probe = context.recipe.finetune, gauges.probe
-    after = gauges.probe_scores()
+    settings, probe, validation = context.recipe.finetune, gauges.probe, gauges.validation
+    dev, after = progress.best if validation else None, gauges.probe_scores()
     points: tuple[Point, ...] = ()
     kept: Point | None = None
-    if settings.interpolate and gauges.validation:
+    if settings.interpolate and validation:
         points, kept = _interpolated(context, checkpoints, encoder, progress, gauges, after)
-        if kept.alpha != 1:
-            after = gauges.probe_scores()
+        if kept.alpha == 0:
+            dev, after = validation.base, probe.base if probe else None
+        elif kept.alpha < 1:
+            dev, after = gauges.dev_scores(), gauges.probe_scores()
     if probe is None or after is None:
-        return Ending(None, points, kept)
+        return Ending(dev, None, points, kept)
     lost = forgetting(probe, after, settings.probe_tolerance)
     context.events.metric(
         step=progress.step, probe_ndcg_at_10=lost.after, base_probe_ndcg_at_10=lost.before
     )
-    return Ending(lost, points, kept)
+    return Ending(dev, lost, points, kept)
 
 
 def _interpolated(

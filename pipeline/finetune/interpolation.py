@@ -127,11 +127,10 @@ class Sweep:
             return []
         try:
             document = read_json(path)
-        except BadInput:
+            points = [Point(**point) for point in document["points"]]
+        except (BadInput, KeyError, TypeError):
             return []  # replaced as a whole, so somebody else damaged it: measured anew
-        if document.get("of") != self._of:
-            return []
-        return [Point(**point) for point in document["points"]]
+        return points if document.get("of") == self._of else []
 
     def _write(self, points: Sequence[Point]) -> None:
         write_json(

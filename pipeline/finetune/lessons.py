@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,13 @@ from pipeline.errors import BadInput, BadRecipe
 from pipeline.files import read_json
 from pipeline.finetune.examples import TrainingSet
 from pipeline.finetune.objective import OF_VECTORS, Teaching
-from pipeline.finetune.teacher import FalseNegatives, PairScores, Scores, TeacherVectors, turned
+from pipeline.finetune.teacher import (
+    FalseNegatives,
+    PairScores,
+    PairTeacher,
+    TeacherVectors,
+    turned,
+)
 from pipeline.memory import memory_failures
 from pipeline.mining.reranker import load_reranker, score_cached
 from pipeline.profiles import find_profile, weights_folder
@@ -87,7 +93,7 @@ def _vectors(context: Context, encoder: Encoder, data: TrainingSet, name: str) -
     vectors = {}
     texts: dict[Kind, tuple[str, ...]] = {"query": data.query_texts, "passage": data.passage_texts}
     for kind, given in texts.items():
-        report = _reporter(context, f"training {kind} texts encoded by the teacher")
+        report = partial(context.report, what=f"training {kind} texts encoded by the teacher")
         with memory_failures(context.recipe, context.device, "encoder.batch_size"):
             vectors[kind] = encode_cached(encoder, given, kind, digest, context.cache, report)
     return TeacherVectors(vectors["query"], vectors["passage"])
@@ -106,7 +112,7 @@ def _targets(context: Context, encoder: Encoder, data: TrainingSet) -> TeacherVe
     return TeacherVectors(*np.split(both, [len(taught.queries)]))
 
 
-def _scores(context: Context, encoder: Encoder, data: TrainingSet) -> Scores:
+def _scores(context: Context, encoder: Encoder, data: TrainingSet) -> PairTeacher:
     settings = context.recipe.finetune
     folder = Path(settings.distillation.teacher).expanduser()
     if not is_reranker(folder):
@@ -136,17 +142,9 @@ def _reranked(context: Context, folder: Path, data: TrainingSet) -> PairScores:
             "CrossEncoder.save_pretrained wrote, with one output.",
         ) from error
     digest = folder_digest(folder, context.cache)
-    report = _reporter(context, "training pairs scored by the teacher")
+    report = partial(context.report, what="training pairs scored by the teacher")
     with memory_failures(context.recipe, context.device, "encoder.batch_size"):
         scores = score_cached(reranker, texts, digest, context.cache, report)
     chances = np.clip(np.array(scores, dtype=np.float64), _LEAST_CHANCE, 1.0 - _LEAST_CHANCE)
     logits = np.log(chances) - np.log1p(-chances)
     return PairScores(dict(zip(pairs, logits.tolist(), strict=True)))
-
-
-def _reporter(context: Context, what: str) -> Callable[[int, int], None]:
-    def report(done: int, total: int) -> None:
-        context.events.progress(done, total, what)
-        context.control.poll()
-
-    return report

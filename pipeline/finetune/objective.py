@@ -22,7 +22,7 @@ from pipeline.finetune.losses import (
     score_divergence,
     triplet,
 )
-from pipeline.finetune.teacher import Scores, TeacherVectors
+from pipeline.finetune.teacher import PairTeacher, TeacherVectors
 from pipeline.profiles import Profile
 from pipeline.settings import EncoderSettings, FinetuneSettings
 
@@ -53,7 +53,7 @@ class Teaching:
     """
 
     targets: TeacherVectors | None = None
-    scores: Scores | None = None
+    scores: PairTeacher | None = None
 
 
 LossOf = Callable[[torch.Tensor], LossParts]
@@ -129,6 +129,22 @@ class Objective:
             return LossParts(torch.stack(weighted).sum(), parts)
 
         return loss_of
+
+    def teaches(self, batch: Batch) -> bool:
+        """Whether a batch has what at least one of the losses needs.
+
+        InfoNCE needs a negative, triplets and margins a mined one, a ranking two passages of a
+        row; vectors need nothing beside them.
+        """
+        settings, taught = self._settings, self._settings.distillation
+        ranked = batch.positives | batch.mined
+        return bool(
+            (settings.contrastive_weight and batch.negatives)
+            or (settings.triplet.weight and batch.mined.any())
+            or (taught.weight and taught.loss in OF_VECTORS)
+            or (taught.weight and taught.loss == "margin_mse" and batch.mined.any())
+            or (taught.weight and taught.loss == "kl" and (ranked.sum(dim=1) > 1).any())
+        )
 
     def _similarities(
         self, vectors: torch.Tensor, rows: torch.Tensor, queries: int

@@ -17,12 +17,13 @@ from pipeline.finetune.ending import Gauges
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.examples import TrainingSet, read_training_set
 from pipeline.finetune.forgetting import Probe, is_foreign, probe_task
+from pipeline.finetune.kernels import equip, require_kernels
 from pipeline.finetune.lessons import ask_teachers
 from pipeline.finetune.lora import adapt
 from pipeline.finetune.objective import Objective, matryoshka_cuts
 from pipeline.finetune.randomness import seed_all
 from pipeline.finetune.refresh import Refresher
-from pipeline.finetune.tasks import open_tasks
+from pipeline.finetune.tasks import Tasks, open_tasks
 from pipeline.finetune.validation import Embed, Validation, Vectors, measure, prepare
 from pipeline.finetune.warmup import Surroundings, warm_up
 from pipeline.memory import memory_failures
@@ -68,39 +69,33 @@ def prepare_training(context: Context, checkpoints: Checkpoints) -> Prepared:
     settings, seed = context.recipe.finetune, context.recipe.seed
     profile = context.profile
     encoder = load_encoder(weights_folder(profile), profile, context.recipe.encoder, context.device)
-    library = _library(context)
-    examples = list(read_training(context.inputs["prep"].folder))
-    data = _training_set(context, examples, library, encoder)
+    require_kernels(encoder.model, settings, context.device)
+    material = _read_material(context, encoder)
+    data = material.data
     schedule = schedule_for(len(data.rows), settings)
     cuts = matryoshka_cuts(settings, context.recipe.encoder, profile)
     lessons = ask_teachers(context, encoder, data)
     own, false_negatives = settings.in_batch_negatives, lessons.false_negatives
     sampler = Sampler(data, schedule, seed, own, settings.positives, false_negatives)
-    sampler.check()
-    validation = _prepare_validation(context, encoder)
-    probe = _prepare_probe(context, encoder)
+    objective = Objective(settings, cuts, lessons.teaching, profile.normalize)
+    sampler.check(objective.teaches)
+    tasks = _open_tasks(context, encoder, schedule)
+    gauges = _prepare_gauges(context, encoder)
     _prepare_model(context, encoder)
     seed_all(seed)
-    objective = Objective(settings, cuts, lessons.teaching, profile.normalize)
-    tasks = open_tasks(
-        settings.tasks,
-        context.run.path,
-        encoder.tokenize,
-        schedule.batch_size,
-        settings.temperature,
-        seed,
-    )
     engine = Engine(encoder, data, sampler, schedule, settings, objective, tasks)
-    gauges = Gauges(validation, probe, partial(_embed, context, encoder))
-    refresher = _refresher(context, examples, library, data, sampler, checkpoints, gauges)
+    refresher = None
+    if settings.refresh_negatives:
+        refresher = _refresher(context, material, sampler, schedule, checkpoints, gauges)
     return Prepared(encoder, data, schedule, cuts, engine, gauges, refresher)
 
 
 def _prepare_model(context: Context, encoder: Encoder) -> None:
-    """Adapters and a warm-up where they are asked for; the base was measured before."""
+    """Adapters, other layers and a warm-up where asked for; the base was measured before."""
     settings, seed = context.recipe.finetune, context.recipe.seed
     if settings.lora.rank:
         adapt(encoder.model, settings.lora, seed)
+    equip(encoder, settings, partial(context.events.log, level="warning"))
     if settings.warmup.objective != "none":
         passages = list(read_passages(context.inputs["corpus"].folder))
         around = Surroundings(context.folder, context.events, context.control)
@@ -109,38 +104,57 @@ def _prepare_model(context: Context, encoder: Encoder) -> None:
 
 def _refresher(
     context: Context,
-    examples: Sequence[TrainingExample],
-    library: Library,
-    data: TrainingSet,
+    material: _Material,
     sampler: Sampler,
+    schedule: Schedule,
     checkpoints: Checkpoints,
     gauges: Gauges,
-) -> Refresher | None:
-    """What mines between epochs, where it is asked for."""
-    settings = context.recipe.finetune
-    if not settings.refresh_negatives:
-        return None
-
-    def report(done: int, total: int, what: str) -> None:
-        context.events.progress(done, total, what)
-        context.control.poll()
-
-    steps = schedule_for(len(data.rows), settings).steps_per_epoch
-    embed = partial(gauges.embed, "training")
+) -> Refresher:
     return Refresher(
-        examples,
-        library,
-        data,
-        sampler,
-        steps,
-        settings.hard_negatives,
-        context.recipe.prep,
-        checkpoints,
-        context.device,
-        embed,
-        report,
-        context.events.log,
+        examples=material.examples,
+        library=material.library,
+        data=material.data,
+        sampler=sampler,
+        steps_per_epoch=schedule.steps_per_epoch,
+        used=context.recipe.finetune.hard_negatives,
+        settings=context.recipe.prep,
+        checkpoints=checkpoints,
+        device=context.device,
+        embed=partial(gauges.embed, "training"),
+        report=context.report,
+        say=context.events.log,
     )
+
+
+def _open_tasks(context: Context, encoder: Encoder, schedule: Schedule) -> Tasks:
+    settings = context.recipe.finetune
+    return open_tasks(
+        settings.tasks,
+        context.run.path,
+        encoder.tokenize,
+        schedule.batch_size,
+        settings.temperature,
+        context.recipe.seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What is trained on: what `prep` wrote, the corpus, and both as numbers."""
+
+    examples: Sequence[TrainingExample]
+    library: Library
+    data: TrainingSet
+
+
+def _read_material(context: Context, encoder: Encoder) -> _Material:
+    settings, library = context.recipe.finetune, _library(context)
+    examples = list(read_training(context.inputs["prep"].folder))
+    pool = sorted(library.pool) if settings.refresh_negatives else ()
+    data = read_training_set(
+        examples, library.texts, encoder.tokenize, settings.hard_negatives, pool
+    )
+    return _Material(examples, library, data)
 
 
 def _library(context: Context) -> Library:
@@ -154,16 +168,6 @@ def _library(context: Context) -> Library:
     )
 
 
-def _training_set(
-    context: Context, examples: Sequence[TrainingExample], library: Library, encoder: Encoder
-) -> TrainingSet:
-    settings = context.recipe.finetune
-    pool = sorted(library.pool) if settings.refresh_negatives else ()
-    return read_training_set(
-        examples, library.texts, encoder.tokenize, settings.hard_negatives, pool
-    )
-
-
 def _base_embedder(context: Context, encoder: Encoder, whose: str) -> Embed:
     """Vectors of the base, behind the cache, while the encoder still is the base."""
     digest = weights_digest(context.profile, context.cache)
@@ -174,6 +178,13 @@ def _base_embedder(context: Context, encoder: Encoder, whose: str) -> Embed:
             return encode_cached(encoder, texts, kind, digest, context.cache, report)
 
     return embed
+
+
+def _prepare_gauges(context: Context, encoder: Encoder) -> Gauges:
+    """Measure the base on everything that its successors are measured on."""
+    validation = _prepare_validation(context, encoder)
+    probe = _prepare_probe(context, encoder)
+    return Gauges(validation, probe, partial(_embed, context, encoder))
 
 
 def _prepare_validation(context: Context, encoder: Encoder) -> Validation | None:
@@ -205,9 +216,4 @@ def _embed(
 
 def _reporter(context: Context, whose: str, kind: str) -> Callable[[int, int], None]:
     what = f"{whose} {'queries' if kind == 'query' else 'passages'} encoded"
-
-    def report(done: int, total: int) -> None:
-        context.events.progress(done, total, what)
-        context.control.poll()
-
-    return report
+    return partial(context.report, what=what)

@@ -9,6 +9,7 @@ written beside the checkpoint before a step uses it, so that a resumed training 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.files import read_json, write_json
 from pipeline.finetune.batches import Sampler
@@ -23,10 +24,11 @@ Negatives = list[list[str]]
 """Passage ids by example, hardest first."""
 
 
+@dataclass
 class Refresher:
     """Gives the sampler other negatives at the beginning of every epoch but the first.
 
-    Args:
+    Attributes:
         examples: the training examples.
         library: the corpus's passages; those of the pool may become negatives.
         data: the training set of both.
@@ -39,36 +41,22 @@ class Refresher:
         embed: texts to vectors of the weights as they are.
         report: called with (done, total, what); it may raise to stop.
         say: told what was found, in one line.
+        epoch: whose negatives the sampler has.
     """
 
-    def __init__(
-        self,
-        examples: Sequence[TrainingExample],
-        library: Library,
-        data: TrainingSet,
-        sampler: Sampler,
-        steps_per_epoch: int,
-        used: int,
-        settings: PrepSettings,
-        checkpoints: Checkpoints,
-        device: str,
-        embed: Embed,
-        report: Callable[[int, int, str], None],
-        say: Callable[[str], None],
-    ) -> None:
-        self._examples = examples
-        self._library = library
-        self._data = data
-        self._sampler = sampler
-        self._steps_per_epoch = steps_per_epoch
-        self._used = used
-        self._settings = settings
-        self._checkpoints = checkpoints
-        self._device = device
-        self._embed = embed
-        self._report = report
-        self._say = say
-        self._epoch = 0
+    examples: Sequence[TrainingExample]
+    library: Library
+    data: TrainingSet
+    sampler: Sampler
+    steps_per_epoch: int
+    used: int
+    settings: PrepSettings
+    checkpoints: Checkpoints
+    device: str
+    embed: Embed
+    report: Callable[[int, int, str], None]
+    say: Callable[[str], None]
+    epoch: int = field(default=0, init=False)
 
     def before_step(self, step: int) -> None:
         """See that a step, from 0, gets its epoch's negatives.
@@ -76,40 +64,40 @@ class Refresher:
         Raises:
             OSError: the disk is full.
         """
-        epoch = step // self._steps_per_epoch
-        if epoch == self._epoch:
+        epoch = step // self.steps_per_epoch
+        if epoch == self.epoch:
             return
         name = f"negatives-{epoch}.json"
-        path = self._checkpoints.folder / name
-        if self._checkpoints.is_attached(name):
+        path = self.checkpoints.folder / name
+        if self.checkpoints.is_attached(name):
             negatives: Negatives = read_json(path)
         else:
             negatives = self._mined()
             write_json(path, negatives)
-            self._checkpoints.attach(name)
+            self.checkpoints.attach(name)
         rows = with_negatives(
-            self._data,
-            self._examples,
-            self._library.texts,
-            sorted(self._library.pool),
+            self.data,
+            self.examples,
+            self.library.texts,
+            sorted(self.library.pool),
             negatives,
-            self._used,
+            self.used,
         )
-        self._sampler.use(rows)
-        self._epoch = epoch
+        self.sampler.use(rows)
+        self.epoch = epoch
 
     def _mined(self) -> Negatives:
         def report(done: int, total: int) -> None:
-            self._report(done, total, "queries mined anew")
+            self.report(done, total, "queries mined anew")
 
-        asked = [Asked(one.query, one.question, one.positives) for one in self._examples]
-        found = refresh(asked, self._library, self._embed, self._settings, self._device, report)
+        asked = [Asked(one.query, one.question, one.positives) for one in self.examples]
+        found = refresh(asked, self.library, self.embed, self.settings, self.device, report)
         fresh = [[key for key, _ in one.negatives] for one in found]
         none = sum(not mined for mined in fresh)
-        fewer = sum(0 < len(mined) < self._used for mined in fresh)
-        self._say(
+        fewer = sum(0 < len(mined) < self.used for mined in fresh)
+        self.say(
             f"Negatives were mined anew for {len(fresh):,} questions: {fewer:,} have fewer than "
-            f"{self._used}; {none:,} have none that the rule allows and keep those of the base."
+            f"{self.used}; {none:,} have none that the rule allows and keep those of the base."
         )
-        before = ([key for key, _ in example.negatives] for example in self._examples)
+        before = ([key for key, _ in example.negatives] for example in self.examples)
         return [mined or old for mined, old in zip(fresh, before, strict=True)]

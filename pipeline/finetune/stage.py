@@ -47,7 +47,9 @@ def execute(context: Context) -> Outcome:
     finished = context.folder / _FINISHED
     if not finished.is_file():
         threads = (
-            checkpoints.threads() or warm_up_threads(context.folder) or torch.get_num_threads()
+            checkpoints.threads()
+            or warm_up_threads(context.folder, context.events)
+            or torch.get_num_threads()
         )
         with (
             memory_failures(context.recipe, context.device, "finetune.micro_batch_size"),
@@ -102,9 +104,10 @@ def _train(context: Context, checkpoints: Checkpoints, prepared: Prepared) -> Pr
         before_step=refresher.before_step if refresher else None,
     )
     progress = train(engine, checkpoints, before or Progress(), hooks)
-    if settings.interpolate and validation:
-        # A sweep takes a while: killed in it, nothing is trained again.
+    if gauges.probe or (settings.interpolate and validation):
+        # What follows takes a while: stopped in it, nothing is trained again.
         checkpoints.save(progress, model, engine.optimizer)
+        checkpoints.wait()
     if progress.best_step:
         checkpoints.restore_best(progress.best_step, model)
     return progress
@@ -144,6 +147,11 @@ def _notes(context: Context, gauges: Gauges) -> list[str]:
                 f"encoder.{name} = {asked}, but {context.profile.title} reads "
                 f"{context.profile.tokens_max} tokens: what is longer is cut there."
             )
+    if settings.refresh_negatives and settings.epochs == 1:
+        said.append(
+            "finetune.refresh_negatives mines before every epoch but the first, and "
+            "finetune.epochs = 1: nothing was mined anew."
+        )
     if settings.interpolate and gauges.validation is None:
         said.append(
             "finetune.interpolate chooses by dev questions, and there are none: the tuned weights "

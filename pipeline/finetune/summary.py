@@ -10,7 +10,7 @@ from pipeline.finetune.card import Facts
 from pipeline.finetune.checkpoint import Progress
 from pipeline.finetune.ending import Ending
 from pipeline.finetune.stopping import Comparison, compare
-from pipeline.finetune.validation import Validation
+from pipeline.finetune.validation import Validation, mean
 from pipeline.schedule import Schedule, suggestion
 from pipeline.settings import FinetuneSettings
 
@@ -54,16 +54,14 @@ class Account:
     @property
     def score(self) -> float | None:
         """Dev nDCG@10 of the weights that were kept; None without dev questions."""
-        if self.validation is None:
-            return None
-        return self.ending.kept.dev if self.ending.kept else self.progress.best_score
+        return None if self.ending.dev is None else mean(self.ending.dev)
 
     @property
     def gain(self) -> Comparison | None:
-        """The best checkpoint against the base on the dev questions."""
-        if self.validation is None:
+        """The weights that were kept against the base; None without dev questions."""
+        if self.validation is None or self.ending.dev is None:
             return None
-        return compare(self.progress.best, self.validation.base)
+        return compare(self.ending.dev, self.validation.base)
 
 
 def facts_of(account: Account) -> Facts:
@@ -158,22 +156,22 @@ def _warnings(account: Account) -> list[str]:
 
 
 def _dev_warnings(account: Account) -> list[str]:
-    validation, gain, best = account.validation, account.gain, account.progress.best_score
-    if validation is None or gain is None:
+    """What the dev questions say of the weights that were kept."""
+    validation, gain, kept = account.validation, account.gain, account.ending.kept
+    score = account.score
+    if validation is None or gain is None or score is None:
         return ["There are no dev questions: the last weights were kept, not the best."]
-    said: list[str] = []
-    if best <= validation.base_score:
-        said.append(
-            f"No trained weights beat the base on the dev questions (nDCG@10 {best:.4f} against "
-            f"{validation.base_score:.4f}); the best trained ones were kept."
-        )
-    elif not gain.clear:
-        said.append(
-            f"The gain on the {gain.queries} dev questions may be noise: nDCG@10 {gain.text}."
-        )
-    if account.ending.kept and account.ending.kept.alpha == 0:
-        said.append(
+    if kept and kept.alpha == 0:
+        return [
             "No mean of base and tuned weights within the tolerance beat the base on the dev "
             "questions: the kept model is the base, unchanged."
-        )
-    return said
+        ]
+    if score <= validation.base_score:
+        return [
+            f"No trained weights beat the base on the dev questions (nDCG@10 {score:.4f} against "
+            f"{validation.base_score:.4f}); the best trained ones were kept."
+        ]
+    if not gain.clear:
+        counted = f"{gain.queries} dev question{'s' if gain.queries > 1 else ''}"
+        return [f"The gain on the {counted} may be noise: nDCG@10 {gain.text}."]
+    return []

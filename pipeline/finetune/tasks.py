@@ -22,10 +22,10 @@ from torch.nn import functional
 from pipeline.encoder import Kind
 from pipeline.errors import BadInput
 from pipeline.files import read_jsonl
-from pipeline.finetune.examples import Tokenize, TokenStore
+from pipeline.finetune.batches import text_marks, unrelated
+from pipeline.finetune.examples import Tokenize, TokenStore, tokenized
 from pipeline.finetune.losses import contrastive_pairs, cosent, info_nce
 from pipeline.settings import TaskSettings
-from pipeline.texts import normalised
 
 TaskKind = Literal["retrieval", "sts", "classification"]
 
@@ -93,17 +93,18 @@ class Task:
         self.kind = kind
         self.weight = weight
         self.count = len(pairs)
-        self._left = TokenStore(tokenize([pair.left for pair in pairs], left))
-        self._right = TokenStore(tokenize([pair.right for pair in pairs], right))
+        self._left = TokenStore(tokenized(tokenize, [pair.left for pair in pairs], left))
+        self._right = TokenStore(tokenized(tokenize, [pair.right for pair in pairs], right))
         self._scores = torch.tensor([pair.score for pair in pairs])
-        self._sides = [(normalised(pair.left), normalised(pair.right)) for pair in pairs]
+        # The same text is never its own negative.
+        self._marks = [text_marks(pair.left, pair.right) for pair in pairs]
         self._temperature = temperature
 
     def batch(self, members: Sequence[int]) -> TaskBatch:
         """The pairs of these numbers as one batch."""
         texts = [self._left[pair] for pair in members] + [self._right[pair] for pair in members]
         scores = self._scores[list(members)]
-        allowed = self._allowed(members)
+        allowed = unrelated([self._marks[pair] for pair in members])
 
         def loss_of(vectors: torch.Tensor) -> torch.Tensor:
             unit = functional.normalize(vectors.float(), dim=1)
@@ -117,15 +118,6 @@ class Task:
             return contrastive_pairs(similarity, scores.to(vectors.device), MARGIN)
 
         return TaskBatch(self.kind, texts, loss_of)
-
-    def _allowed(self, members: Sequence[int]) -> torch.Tensor:
-        """(pairs, pairs): a pair's own passage, and those of other questions and other texts."""
-        sides = [self._sides[pair] for pair in members]
-        rows = [
-            [i == k or not ({one, answer} & set(sides[k])) for k in range(len(sides))]
-            for i, (one, answer) in enumerate(sides)
-        ]
-        return torch.tensor(rows)
 
 
 class Tasks:
@@ -208,12 +200,23 @@ def read_pairs(path: Path, kind: TaskKind) -> list[Pair]:
     pairs = []
     for number, row in enumerate(_rows(path), start=1):
         left, right = (_first(row, names) for names in (_LEFT, _RIGHT))
-        if not (isinstance(left, str) and isinstance(right, str) and left and right):
+        if not (_is_text(left) and _is_text(right)):
             raise _bad(path, f"has no two texts in its pair {number}")
         pairs.append(Pair(left, right, _score(row, kind, path, number)))
     if len(pairs) < 2:
         raise _bad(path, f"has {len(pairs)} pairs, which teaches nothing")
     return pairs
+
+
+def _is_text(value: object) -> bool:
+    """Whether there is something to read; half of a surrogate pair, which JSON can hold, is not."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _score(row: Mapping[str, Any], kind: TaskKind, path: Path, number: int) -> float:

@@ -14,7 +14,7 @@ Vectors = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
-class Scores(Protocol):
+class PairTeacher(Protocol):
     """Scores of pairs, a bi-encoder's or a reranker's."""
 
     def pairs(self, queries: Sequence[int], passages: Sequence[int]) -> Vectors:
@@ -38,7 +38,7 @@ class TeacherVectors:
         return np.concatenate([self.queries[list(queries)], self.passages[list(passages)]])
 
     def pairs(self, queries: Sequence[int], passages: Sequence[int]) -> Vectors:
-        """See `Scores`."""
+        """See `PairTeacher`."""
         ours, theirs = self.queries[list(queries)], self.passages[list(passages)]
         return np.asarray((ours * theirs).sum(axis=1), dtype=np.float32)
 
@@ -62,7 +62,7 @@ class PairScores:
     scores: Mapping[tuple[int, int], float]
 
     def pairs(self, queries: Sequence[int], passages: Sequence[int]) -> Vectors:
-        """See `Scores`."""
+        """See `PairTeacher`."""
         asked = zip(queries, passages, strict=True)
         return np.array([self.scores[pair] for pair in asked], dtype=np.float32)
 

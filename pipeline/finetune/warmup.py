@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.finetune.engine import make_optimizer
 from pipeline.finetune.randomness import seed_all
 from pipeline.finetune.rates import learning_rate
 from pipeline.finetune.warmup_objectives import WarmupObjective, objective_for
+from pipeline.memory import is_out_of_memory
 from pipeline.schedule import Schedule
 from pipeline.settings import FinetuneSettings, WarmupSettings
 
@@ -32,6 +34,9 @@ FOLDER = "warmup"
 
 RISING_SHARE = 0.1
 """Of the steps, while the learning rate rises. Ours."""
+
+_BATCH_MIN = 2
+"""The least that the recipe allows."""
 
 _ORDER, _NOISE = 10, 11
 """Streams of random numbers under the seed, other ones than those of batches."""
@@ -87,7 +92,7 @@ def warm_up(
     both = torch.nn.ModuleDict({"encoder": encoder.model, "head": objective.head})
     asked = replace(settings, learning_rate=chosen.learning_rate)
     optimizer = make_optimizer(both, asked)
-    checkpoints = _checkpoints(around)
+    checkpoints = _checkpoints(around.folder, around.events)
     schedule = _schedule(objective.items, chosen)
     before = checkpoints.restore(both, optimizer)
     if before and before.step < schedule.total_steps and not before.stopped:
@@ -103,13 +108,14 @@ def warm_up(
     )
 
 
-def warm_up_threads(folder: Path) -> int | None:
+def warm_up_threads(folder: Path, events: Events) -> int | None:
     """On how many threads a result's warm-up ran; None where there was none.
 
     Args:
         folder: the result's.
+        events: told where its checkpoint can't be used.
     """
-    return Checkpoints(folder / FOLDER).threads()
+    return _checkpoints(folder, events).threads()
 
 
 def forget_warm_up(folder: Path) -> None:
@@ -140,12 +146,18 @@ class _Work:
         """Do one step, from 0; returns the loss.
 
         Raises:
-            StageFailure: loss or gradient is not finite; the weights are as before the step.
+            StageFailure: loss or gradient is not finite, or the memory doesn't hold a batch that
+                goes through as a whole; the weights are as before the step.
         """
         self.both.train()
         self.optimizer.zero_grad(set_to_none=True)
         generator = np.random.default_rng([self.seed, _NOISE, number])
-        loss = self.objective.backward(self.batch(number), generator)
+        try:
+            loss = self.objective.backward(self.batch(number), generator)
+        except (MemoryError, RuntimeError) as error:
+            if self.objective.in_parts or not is_out_of_memory(error):
+                raise
+            raise _memory_full(number, self.settings.warmup) from error
         limit = self.settings.gradient_clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.both.parameters(), limit)
         if not torch.isfinite(torch.stack([loss, norm])).all():
@@ -183,11 +195,8 @@ def _train(
     return progress
 
 
-def _checkpoints(around: Surroundings) -> Checkpoints:
-    def warn(line: str) -> None:
-        around.events.log(line, level="warning")
-
-    return Checkpoints(around.folder / FOLDER, warn)
+def _checkpoints(folder: Path, events: Events) -> Checkpoints:
+    return Checkpoints(folder / FOLDER, partial(events.log, level="warning"))
 
 
 def _schedule(items: int, settings: WarmupSettings) -> Schedule:
@@ -200,6 +209,20 @@ def _schedule(items: int, settings: WarmupSettings) -> Schedule:
         warmup_steps=int(total * RISING_SHARE),
         checkpoint_steps=settings.checkpoint_steps,
         validation_steps=total,
+    )
+
+
+def _memory_full(number: int, settings: WarmupSettings) -> StageFailure:
+    half = settings.batch_size // 2
+    remedy = {"finetune.warmup.batch_size": half} if half >= _BATCH_MIN else {}
+    smaller = f"set finetune.warmup.batch_size={half}" if remedy else "lower encoder.passage_tokens"
+    return StageFailure(
+        f"The memory was full in step {number + 1} of the warm-up "
+        f"(finetune.warmup.batch_size = {settings.batch_size}).",
+        safe="Every earlier result is kept.",
+        next_step=f"Run the same command again and {smaller}; or set "
+        "finetune.warmup.objective=pairs, whose batches go through the model in parts.",
+        remedy=remedy,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from pipeline.corpus.records import Passage
 from pipeline.encoder import Encoder
 from pipeline.encoder_files import embedding_table
 from pipeline.errors import BadInput, BadRecipe
+from pipeline.finetune.batches import text_marks, unrelated
+from pipeline.finetune.examples import TokenStore, tokenized
 from pipeline.finetune.gradients import Budget, Tokens, backward, measured_budget
 from pipeline.finetune.losses import info_nce
 from pipeline.finetune.warmup_texts import (
@@ -35,10 +38,12 @@ class WarmupObjective(Protocol):
 
     Attributes:
         items: passages or pairs, of which a batch takes some.
+        in_parts: whether a batch goes through the model in micro-batches, not as a whole.
         head: weights beside the encoder's.
     """
 
     items: int
+    in_parts: bool
     head: torch.nn.Module
 
     def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
@@ -67,7 +72,7 @@ def objective_for(
     name = settings.warmup.objective
     if name == "pairs":
         return WeakPairs(encoder, passages, settings)
-    texts = _tokenized(encoder, passages)
+    texts = _readable(encoder, passages)
     if name == "mlm":
         return MaskedTokens(encoder, texts)
     return DeletedTokens(encoder, texts)
@@ -80,7 +85,9 @@ class MaskedTokens:
     rest of it starts anew.
     """
 
-    def __init__(self, encoder: Encoder, texts: Sequence[Sequence[int]]) -> None:
+    in_parts = False
+
+    def __init__(self, encoder: Encoder, texts: TokenStore) -> None:
         if encoder.tokenizer.mask_token_id is None:
             raise _unfit("mlm", encoder, "its tokenizer has no mask token")
         self.items = len(texts)
@@ -121,7 +128,9 @@ class DeletedTokens:
     own, but for the attention to the vector, so that all of it must go through the vector.
     """
 
-    def __init__(self, encoder: Encoder, texts: Sequence[Sequence[int]]) -> None:
+    in_parts = False
+
+    def __init__(self, encoder: Encoder, texts: TokenStore) -> None:
         self.items = len(texts)
         self.head = _tied_decoder(encoder)
         # All of the vector, whatever is cut off later.
@@ -156,9 +165,12 @@ class DeletedTokens:
 class WeakPairs:
     """Contrastive learning on `weak_pairs`: the one way for a model without a mask token.
 
-    The other pairs of a batch are the negatives, those of the same document left out: neighbours
-    of neighbours may well answer each other.
+    The other pairs of a batch are the negatives, but for those of the same document, since
+    neighbours of neighbours may well answer each other, and those that share a text: every
+    document may have an introduction.
     """
+
+    in_parts = True
 
     def __init__(
         self, encoder: Encoder, passages: Sequence[Passage], settings: FinetuneSettings
@@ -174,25 +186,30 @@ class WeakPairs:
         self.items = len(pairs)
         self.head = torch.nn.Module()
         self._encoder = encoder
-        self._left = encoder.tokenize([pair.left for pair in pairs], "query")
-        self._right = encoder.tokenize([pair.right for pair in pairs], "passage")
-        self._documents = [pair.document for pair in pairs]
+        left, right = [pair.left for pair in pairs], [pair.right for pair in pairs]
+        self._texts = TokenStore(
+            chain(
+                tokenized(encoder.tokenize, left, "query"),
+                tokenized(encoder.tokenize, right, "passage"),
+            )
+        )
+        self._marks = [
+            text_marks(pair.left, pair.right) | {("document", pair.document)} for pair in pairs
+        ]
         self._temperature = settings.temperature
         self._budget = self._measure(settings.micro_batch_size)
 
     def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
         """Of InfoNCE; draws nothing."""
-        names = [self._documents[item] for item in batch]
-        own = torch.eye(len(batch), dtype=torch.bool)
-        other = torch.tensor([[one != another for another in names] for one in names])
-        allowed = (own | other).to(self._encoder.device)
+        allowed = unrelated([self._marks[item] for item in batch]).to(self._encoder.device)
 
         def loss_of(vectors: torch.Tensor) -> torch.Tensor:
             similarity = vectors[: len(batch)] @ vectors[len(batch) :].T
             own_place = torch.arange(len(batch), device=vectors.device)
             return info_nce(similarity, own_place, allowed, self._temperature)
 
-        texts = [*(self._left[item] for item in batch), *(self._right[item] for item in batch)]
+        places = [*batch, *(self.items + item for item in batch)]
+        texts = [self._texts[place] for place in places]
         return backward(self._forward, texts, loss_of, self._budget)
 
     def _forward(self, texts: Tokens) -> torch.Tensor:
@@ -200,12 +217,15 @@ class WeakPairs:
             return self._encoder.forward(texts)
 
     def _measure(self, count: int) -> Budget:
-        """What fits into memory, by a pass over the `count` longest texts."""
-        sample = sorted([*self._left, *self._right], key=len)[-count:]
+        """What fits into memory, by a pass over the longest texts."""
         self._encoder.model.train()
         with self._encoder.precision():
             padded = not self._encoder.packs
-        return measured_budget(self._forward, sample, count, self._encoder.model, padded)
+        return measured_budget(self._forward, self._longest, count, self._encoder.model, padded)
+
+    def _longest(self, count: int) -> Tokens:
+        longest = sorted(range(len(self._texts)), key=self._texts.length)
+        return [self._texts[place] for place in longest[-count:]]
 
 
 def _backward(encoder: Encoder, loss_of: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -216,11 +236,12 @@ def _backward(encoder: Encoder, loss_of: Callable[[], torch.Tensor]) -> torch.Te
     return loss.detach()
 
 
-def _tokenized(encoder: Encoder, passages: Sequence[Passage]) -> list[list[int]]:
+def _readable(encoder: Encoder, passages: Sequence[Passage]) -> TokenStore:
+    """The passages that hold more than special tokens."""
     special = set(encoder.tokenizer.all_special_ids)
-    texts = encoder.tokenize([passage.text for passage in passages], "passage")
-    kept = [ids for ids in texts if len(ids) > 1 and set(ids) - special]
-    if not kept:
+    texts = tokenized(encoder.tokenize, [passage.text for passage in passages], "passage")
+    kept = TokenStore(ids for ids in texts if len(ids) > 1 and set(ids) - special)
+    if not len(kept):
         raise BadInput(
             "The training fold has no passage of two words, so there is nothing to warm up on.",
             safe="Nothing was trained; every earlier result is kept.",

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
-from pipeline.finetune.batches import Sampler
-from pipeline.finetune.examples import TokenStore, read_training_set
+from pipeline.finetune import examples as texts_module
+from pipeline.finetune.batches import Sampler, text_marks, unrelated
+from pipeline.finetune.examples import TokenStore, read_training_set, tokenized
 from pipeline.prep.records import TrainingExample
 from pipeline.schedule import schedule_for
 from pipeline.settings import FinetuneSettings
@@ -186,10 +187,20 @@ def test_a_batch_depends_on_seed_and_step_alone():
 def test_a_batch_without_any_negative_is_found_before_training():
     examples = [example(0, [0], []), example(1, [1], [])]
     _, _, good = sampler_for(examples)
-    good.check()
+    good.check(lambda batch: batch.negatives > 0)
     _, _, bad = sampler_for(examples, in_batch=False)
     with pytest.raises(BadInput, match="no negative"):
-        bad.check()
+        bad.check(lambda batch: batch.negatives > 0)
+
+
+def test_pairs_that_share_a_text_are_no_negatives_of_each_other():
+    pairs = [("a", "x"), ("A ", "y"), ("b", "X"), ("c", "z")]
+    assert unrelated([text_marks(*pair) for pair in pairs]).tolist() == [
+        [True, False, False, True],
+        [False, True, True, True],
+        [False, True, True, True],
+        [True, True, True, True],
+    ]
 
 
 @given(texts=st.lists(st.lists(st.integers(0, 2**20), max_size=5), max_size=6))
@@ -197,3 +208,18 @@ def test_a_token_store_gives_back_what_it_was_given(texts):
     store = TokenStore(texts)
     assert [store[number] for number in range(len(store))] == texts
     assert [store.length(number) for number in range(len(store))] == [len(text) for text in texts]
+
+
+def test_texts_are_tokenised_some_at_a_time_and_keep_their_order(monkeypatch):
+    monkeypatch.setattr(texts_module, "_TEXTS_AT_ONCE", 4)
+    calls = []
+
+    def numbers(texts, kind):
+        calls.append((len(texts), kind))
+        return tokenize(texts, kind)
+
+    found = tokenized(numbers, [f"text {n}" for n in range(10)], "query")
+    assert next(found) == [0]
+    assert calls == [(4, "query")], "the rest is not in memory yet"
+    assert list(found) == [[n] for n in range(1, 10)]
+    assert calls[1:] == [(4, "query"), (2, "query")]

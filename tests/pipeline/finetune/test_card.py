@@ -108,11 +108,34 @@ def test_sweep_and_probe_have_their_tables():
     points = tuple(Point(alpha, 0.5 + alpha / 10, 0.8 - alpha / 10) for alpha in (0.0, 0.5, 1.0))
     lost = Forgetting("a set", True, 0.8, 0.75, compare((0.7, 0.8), (0.8, 0.8)), 0.02)
     facts = replace(
-        FACTS, points=points, kept=points[1], forgetting=lost, gain=compare((0.9, 0.7), (0.5, 0.5))
+        FACTS,
+        points=points,
+        kept=points[1],
+        forgetting=lost,
+        gain=compare((0.9, 0.7) * 4, (0.5,) * 8),
     )
     card = card_for(known_profiles()[REHEARSAL_PROFILE], facts)
     assert "| 0.5 | 0.5500 | 0.7500 |" in card
     assert "0.5 of the base's and 0.5 of the tuned ones" in card
     assert "**More was lost than is tolerated.**" in card
     assert "| this one | 0.7500 |" in card
-    assert "The best checkpoint's gain is +0.3000 (95 % interval" in card
+    assert "The gain over the base is +0.3000 (95 % interval" in card
+
+
+def test_where_a_task_lies_changes_nothing():
+    cards = [
+        model_card(
+            known_profiles()[REHEARSAL_PROFILE],
+            EncoderSettings(),
+            apply(Recipe(), {"finetune.tasks.sts": [path]}, "test").finetune,
+            FACTS,
+        )
+        for path in ("data/pairs.jsonl", "pairs.jsonl", "/elsewhere/pairs.jsonl")
+    ]
+    assert cards[0] == cards[1] == cards[2]
+
+
+def test_without_mined_negatives_none_are_claimed():
+    settings = apply(Recipe(), {"finetune.hard_negatives": 0}, "test").finetune
+    (said, *_) = techniques(settings, FACTS)
+    assert said.startswith("InfoNCE over the other passages of the batch;")

@@ -103,6 +103,16 @@ def test_a_checkpoint_of_another_format_is_left_alone(tmp_path):
     assert checkpoints.restore(*fresh_pair()) is None
 
 
+def test_of_several_checkpoints_the_newest_comes_back(tmp_path):
+    model, optimizer = trained_pair()
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(Progress(step=step), model, optimizer)
+        checkpoints.wait()
+        assert checkpoints.threads()
+    assert checkpoints.restore(*fresh_pair()) == Progress(step=2)
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_removing_leaves_nothing(tmp_path, there):
     checkpoints = Checkpoints(tmp_path / "checkpoint")
@@ -141,6 +151,7 @@ def flip(path):
         ("best-00000003.safetensors", lambda path: path.unlink(), "is missing"),
         ("manifest.json", truncate, "line"),
         ("manifest.json", lambda path: path.write_text("[]"), "another version"),
+        ("manifest.json", lambda path: path.write_text('{"format": 2}'), "is damaged"),
     ],
 )
 def test_a_damaged_checkpoint_is_said_and_deleted_never_used(tmp_path, name, damage, said):

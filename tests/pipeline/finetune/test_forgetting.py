@@ -63,16 +63,22 @@ def test_real_weights_find_most_bodies_and_random_ones_few(minilm, docstrings, t
 
 
 def test_a_fall_beyond_the_tolerance_is_said_with_its_interval():
-    probe = Probe("a set", TASK, True, (0.9, 0.8, 0.7, 0.8))
-    lost = forgetting(probe, (0.7, 0.6, 0.5, 0.6), 0.02)
+    probe = Probe("a set", TASK, True, (0.9, 0.8, 0.7, 0.8) * 2)
+    lost = forgetting(probe, (0.7, 0.6, 0.5, 0.6) * 2, 0.02)
     assert lost.exceeded
     (said,) = lost.warnings
     assert "0.8000 to 0.6000" in said
     assert "finetune.interpolate" in said
     assert "noise" not in said
-    kept = forgetting(probe, (0.9, 0.8, 0.7, 0.75), 0.02)
+    kept = forgetting(probe, (0.9, 0.8, 0.7, 0.75) * 2, 0.02)
     assert not kept.exceeded
     assert kept.warnings == []
+
+
+def test_a_fall_of_just_the_tolerance_is_tolerated():
+    probe = Probe("a set", TASK, True, (1.0,) * 50)
+    assert not forgetting(probe, (1.0,) * 49 + (0.0,), 0.02).exceeded
+    assert forgetting(probe, (1.0,) * 48 + (0.0,) * 2, 0.02).exceeded
 
 
 def test_a_fall_that_may_be_noise_says_so():

@@ -99,6 +99,8 @@ def test_interpolation_keeps_the_chosen_mean_and_records_the_sweep(toy, general)
     assert swept["alpha"] == best["alpha"]
     assert outcome.summary["dev_ndcg_at_10"] == best["dev"]
     assert outcome.summary["probe"]["ndcg_at_10"] == best["probe"]
+    assert 0 < swept["alpha"] < 1, "the toy no longer tells"
+    assert outcome.summary["dev_gain"]["mean"] == pytest.approx(best["dev"] - base["dev"])
     assert (
         f"{swept['alpha']:g} of the tuned ones"
         in (context.folder / "model" / "README.md").read_text()
@@ -117,6 +119,30 @@ def test_interpolation_keeps_the_chosen_mean_and_records_the_sweep(toy, general)
         assert torch.allclose(
             value, (1 - alpha) * base_weights[name] + alpha * tuned_weights[name], atol=1e-6
         )
+
+
+class AfterTheLastStep:
+    """A control that asks to leave while the probe is measured after the training."""
+
+    finish_asked = False
+    events = None
+
+    def poll(self):
+        told = self.events.events
+        if self.events.of("metric", "loss") and told[-1][1].get("what", "").startswith("probe"):
+            raise Cancelled
+
+
+def test_who_leaves_while_the_probe_is_measured_has_no_step_to_repeat(toy, general):
+    overrides = {**SHORT, **general, "finetune.checkpoint_steps": 100}
+    stopped = toy.context("stopped", overrides=overrides, control=AfterTheLastStep())
+    stopped.control.events = stopped.events
+    with pytest.raises(Cancelled):
+        execute(stopped)
+    again = toy.context("stopped", overrides=overrides)
+    execute(again)
+    assert again.events.of("resumed") == [{"step": 18}]
+    assert not again.events.of("metric", "loss")
 
 
 def test_without_dev_questions_nothing_is_interpolated_and_that_is_said(toy_without_dev):
@@ -164,6 +190,14 @@ def test_a_question_that_finds_no_negative_keeps_those_of_the_base(toy):
         {e["step"]: e["loss"] for e in c.events.of("metric", "loss")} for c in (context, plain)
     )
     assert told == other
+
+
+def test_one_epoch_leaves_nothing_to_refresh_and_that_is_said(toy_without_dev):
+    overrides = {"finetune.epochs": 1, "finetune.refresh_negatives": True}
+    context = toy_without_dev.context(overrides=overrides)
+    warnings = execute(context).summary["warnings"]
+    assert any("nothing was mined anew" in warning for warning in warnings)
+    assert "ANCE" not in (context.folder / "model" / "README.md").read_text()
 
 
 def test_with_everything_on_a_training_goes_on_with_the_same_bits(toy, general, scripted):
@@ -248,6 +282,24 @@ def test_a_gpu_that_vanishes_names_the_checkpoint_to_go_on_from(
     again = toy.context("gone", overrides=overrides, control=scripted(finish_at=2))
     execute(again)
     assert again.events.of("resumed") == [{"step": int(step)}]
+
+
+def test_a_gpu_that_vanishes_while_a_training_is_taken_up_names_the_checkpoint_too(
+    toy, monkeypatch, scripted
+):
+    with pytest.raises(Terminated):
+        execute(toy.context("gone", control=scripted(stop_at=83, error=Terminated)))
+    manifest = json.loads((toy.root / "finetune/gone/checkpoint/manifest.json").read_text())
+    step = manifest["progress"]["step"]
+
+    def lost(*_):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr("pipeline.finetune.preparation.measure", lost)
+    overrides = {"finetune.probe": "python"}
+    with pytest.raises(StageFailure) as caught:
+        execute(toy.context("gone", overrides=overrides))
+    assert f"checkpoint of step {step} is whole" in caught.value.safe
 
 
 def test_a_gpu_that_vanishes_before_the_first_checkpoint_says_so(toy, vanishing_gpu):

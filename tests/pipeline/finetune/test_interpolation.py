@@ -79,7 +79,7 @@ def test_a_killed_sweep_goes_on_with_what_it_had(tmp_path):
     assert torch.equal(model.weight, expected)
 
 
-@pytest.mark.parametrize("damage", [None, b"{half a fi"])
+@pytest.mark.parametrize("damage", [None, b"{half a fi", b"[]", b'{"of": {}, "points": [{}]}'])
 def test_points_of_other_weights_or_a_damaged_file_are_measured_anew(tmp_path, damage):
     model = linear(2)
     Sweep(tmp_path, {"step": 3}).run(model, lambda: linear(1), Measuring(model), KNOWN)

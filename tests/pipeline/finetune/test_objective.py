@@ -265,3 +265,28 @@ def test_cuts_that_cannot_be_made_are_refused():
         matryoshka_cuts(on, EncoderSettings(), minilm)
     with pytest.raises(BadRecipe, match="has only 384"):
         matryoshka_cuts(replace(on, matryoshka_dimensions=(512,)), EncoderSettings(), minilm)
+
+
+@pytest.mark.parametrize(
+    ("changes", "with_mined", "without"),
+    [
+        pytest.param({}, True, False, id="InfoNCE"),
+        pytest.param({"triplet": TripletSettings(weight=1.0)}, True, False, id="triplet"),
+        pytest.param({"distillation": distilling("margin_mse").distillation}, True, False),
+        pytest.param({"distillation": distilling("kl").distillation}, True, False),
+        pytest.param({"distillation": distilling("cosine").distillation}, True, True),
+    ],
+)
+def test_a_batch_teaches_where_a_loss_has_what_it_needs(changes, with_mined, without):
+    weight = 0.0 if changes else 1.0
+    objective = Objective(replace(PLAIN, contrastive_weight=weight, **changes))
+    assert objective.teaches(batch_of(training_set(), in_batch=False)) is with_mined
+    bare = batch_of(training_set([((0,), ()), ((1,), ())]), in_batch=False)
+    assert objective.teaches(bare) is without
+
+
+def test_passages_of_the_batch_are_enough_for_infonce_alone():
+    bare = batch_of(training_set([((0,), ()), ((1,), ())]))
+    assert Objective(PLAIN).teaches(bare)
+    triplets = replace(PLAIN, contrastive_weight=0.0, triplet=TripletSettings(weight=1.0))
+    assert not Objective(triplets).teaches(bare)

@@ -14,6 +14,7 @@ from pipeline.finetune.stopping import (
     compare,
     judge,
     queries_needed,
+    student_t,
 )
 
 
@@ -36,6 +37,26 @@ def test_what_the_queries_have_in_common_is_no_noise():
 
 def test_one_query_has_no_deviation():
     assert compare((0.5,), (0.25,)) == Comparison(1, 0.25, 0.0)
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3, 5])
+def test_a_few_queries_never_show_a_gain(queries):
+    found = compare((1.0,) * queries, (0.5,) * queries)
+    assert not found.clear
+    assert (found.low, found.high) == (-1.0, 1.0)
+    assert found.text == f"+0.5000 (too few queries for an interval: {queries})"
+
+
+@pytest.mark.parametrize(("degrees", "table"), [(5, 2.571), (9, 2.262), (15, 2.131), (60, 2.0003)])
+def test_the_width_of_an_interval_is_that_of_the_published_table(degrees, table):
+    assert student_t(degrees) == pytest.approx(table, rel=2e-3)
+
+
+def test_of_models_that_are_equal_one_in_twenty_seems_better_or_worse():
+    generator = np.random.default_rng(0)
+    runs = generator.normal(0.0, 0.2, (4000, 8))
+    seen = [compare(tuple(run), (0.0,) * 8).clear for run in runs]
+    assert np.mean(seen) == pytest.approx(0.05, abs=0.01)
 
 
 def test_the_queries_needed_are_those_of_a_simulated_test_of_80_percent_power():

@@ -70,14 +70,16 @@ def test_each_kind_has_its_loss():
 
 
 def test_the_same_text_is_never_its_own_negative():
-    pairs = [Pair("a", "x"), Pair("A ", "y"), Pair("b", "X"), Pair("c", "z")]
-    task = Task("retrieval", pairs, 1.0, words, 0.1)
-    assert task._allowed([0, 1, 2, 3]).tolist() == [
-        [True, False, False, True],
-        [False, True, True, True],
-        [False, True, True, True],
-        [True, True, True, True],
-    ]
+    pairs = [Pair("a", "x"), Pair("A ", "y"), Pair("b", "X")]
+    loss_of = Task("retrieval", pairs, 1.0, words, 0.1).batch([0, 1]).loss_of
+    assert float(loss_of(torch.eye(4))) == 0, "each has its own passage alone"
+
+
+def test_a_file_that_is_missing_is_said_before_anything_is_measured(toy):
+    context = toy.context(overrides={"finetune.tasks.sts": ["no.csv"]})
+    with pytest.raises(BadInput, match="is not there"):
+        execute(context)
+    assert not context.events.of("progress")
 
 
 def test_files_are_read_by_the_usual_names(tmp_path):
@@ -99,6 +101,8 @@ def test_files_are_read_by_the_usual_names(tmp_path):
     [
         ([{"text1": "a"}], "retrieval", "pair 1"),
         ([{"text1": "a", "text2": ""}], "retrieval", "pair 1"),
+        ([{"text1": "a", "text2": " \n"}], "retrieval", "pair 1"),
+        ([{"text1": "a \ud800", "text2": "b"}], "retrieval", "pair 1"),
         ([{"text1": "a", "text2": "b"}], "retrieval", "1 pairs"),
         ([{"text1": "a", "text2": "b", "score": "high"}], "sts", "number as score"),
         ([{"text1": "a", "text2": "b", "score": "nan"}], "sts", "number as score"),

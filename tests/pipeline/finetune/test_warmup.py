@@ -19,10 +19,11 @@ from pipeline.corpus.records import PASSAGES, Passage, to_row
 from pipeline.encoder import load_encoder
 from pipeline.errors import BadInput, BadRecipe, Cancelled, StageFailure
 from pipeline.files import digest_folder, write_jsonl
+from pipeline.finetune.examples import TokenStore
 from pipeline.finetune.lora import adapt
 from pipeline.finetune.stage import MODEL, execute
 from pipeline.finetune.warmup import FOLDER, Surroundings, warm_up
-from pipeline.finetune.warmup_objectives import DeletedTokens, objective_for
+from pipeline.finetune.warmup_objectives import DeletedTokens, WeakPairs, objective_for
 from pipeline.journal import read_journal
 from pipeline.profiles import find_profile
 from pipeline.settings import EncoderSettings, FinetuneSettings, LoraSettings, WarmupSettings
@@ -176,7 +177,8 @@ def test_held_out_passages_change_no_bit(masked_base, tmp_path):
 
 
 def test_the_decoder_of_tsdae_shares_all_but_its_look_at_the_vector(masked_encoder):
-    objective = DeletedTokens(masked_encoder, masked_encoder.tokenize(["p1 n1 n2"] * 2, "passage"))
+    texts = TokenStore(masked_encoder.tokenize(["p1 n1 n2"] * 2, "passage"))
+    objective = DeletedTokens(masked_encoder, texts)
     shared = {id(parameter) for parameter in masked_encoder.model.parameters()}
     own = {name for name, p in objective.head.named_parameters() if id(p) not in shared}
     assert own
@@ -220,6 +222,30 @@ def test_a_warm_up_that_diverges_says_which_setting_to_lower(masked_encoder, tmp
     with pytest.raises(StageFailure, match="diverged") as caught:
         warmed(masked_encoder, tmp_path, "mlm", learning_rate=1e30)
     assert "finetune.warmup.learning_rate" in caught.value.next_step
+
+
+def test_a_warm_up_that_fills_the_memory_names_the_setting_that_counts(
+    masked_encoder, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(DeletedTokens, "backward", full)
+    with pytest.raises(StageFailure) as caught:
+        warmed(masked_encoder, tmp_path, "tsdae")
+    assert "finetune.warmup.batch_size = 8" in caught.value.happened
+    assert caught.value.remedy == {"finetune.warmup.batch_size": 4}
+    monkeypatch.setattr(WeakPairs, "backward", full)
+    with pytest.raises(torch.OutOfMemoryError):  # its micro-batches: the stage names their setting
+        warmed(masked_encoder, tmp_path / "pairs", "pairs")
+
+
+def test_a_text_of_many_documents_is_not_its_own_negative(masked_encoder):
+    alike = [
+        Passage(f"p-{d}", d, 0, 9, "p1 p2 n1", (f"q{n}",), 9, "train") for n, d in enumerate("abcd")
+    ]
+    objective = WeakPairs(masked_encoder, alike, FinetuneSettings())
+    assert float(objective.backward(range(4), np.random.default_rng(0))) == 0
 
 
 def warm_context(toy, name, objective, **changes):
@@ -290,6 +316,19 @@ def test_a_stopped_warm_up_goes_on_bit_for_bit(corpus_toy, whole):
     all_told = whole("tsdae").events.of("metric", "warmup_step")
     assert told.items() < {e["warmup_step"]: e["warmup_loss"] for e in all_told}.items()
     assert digest_folder(again.folder / MODEL) == digest_folder(whole("tsdae").folder / MODEL)
+
+
+def test_a_damaged_warm_up_is_said_and_begins_anew(corpus_toy):
+    control = StopsAt("warmup_step", 7, Cancelled)
+    with pytest.raises(Cancelled):
+        execute(stopping(corpus_toy, "torn", "mlm", control))
+    (state,) = (corpus_toy.root / "finetune/torn" / FOLDER).glob("state-*")
+    state.write_bytes(state.read_bytes()[:-100])
+    again = stopping(corpus_toy, "torn", "mlm", StopsAt("warmup_step", 1, Cancelled))
+    with pytest.raises(Cancelled):
+        execute(again)
+    (said,) = [e for e in again.events.of("log") if "can't be used" in e["message"]]
+    assert said["level"] == "warning"
 
 
 def test_a_training_that_is_stopped_after_its_warm_up_doesn_t_repeat_it(corpus_toy, whole):

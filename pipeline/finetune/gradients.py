@@ -180,19 +180,21 @@ def activation_bytes(forward: Forward, texts: Tokens, parameters: Sequence[torch
     and precision. Leaves random numbers as they were.
     """
     weights = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-    held: dict[int, int] = {}
+    # With the storages, not their sizes alone: what is freed on the way would lend its address to
+    # another one, here and not there, and the same inputs must give the same number.
+    held: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            held[storage.data_ptr()] = storage.nbytes()
+            held[storage.data_ptr()] = storage
         return tensor.detach()
 
     state = TorchState.now()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         forward(texts)
     state.restore()
-    return sum(held.values())
+    return sum(storage.nbytes() for storage in held.values())
 
 
 def activation_budget(device: torch.device) -> int:

@@ -16,9 +16,9 @@ How it is kept fair:
   left out, but for the rows that name them. Seconds are medians.
 - CPU seconds are those of all threads of the process that computes. For our server that is the
   server; the client's are not in them, but the wall seconds have everything, HTTP included.
-- Both train on the same rows in the same batches, so mean losses differ by dropout alone; without
-  it every step's loss is equal. No text stands in two rows: ours embeds a repeated text once, and
-  would win by that.
+- Both train on the same rows in the same batches at the same rates, so mean losses differ by
+  dropout alone; without it every step's loss is equal. No text stands in two rows: ours embeds a
+  repeated text once, and would win by that.
 - "If all were matmul" is the floor: what the step's floating-point operations on real tokens take
   at the rate of a large float32 matrix product, measured right after the training.
 - Memory is what the whole process holds: imports, model and work.

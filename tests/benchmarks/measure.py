@@ -59,7 +59,7 @@ class Settings:
         return self.batch * (self.steps + 1)
 
     def recipe(self) -> Recipe:
-        """The rehearsal's recipe, trained for one epoch at a rate that both sides can follow."""
+        """The rehearsal's recipe, trained for one epoch; its rate falls from the first step."""
         recipe = base_recipe(find_profile(REHEARSAL_PROFILE))
         finetune = replace(
             recipe.finetune,

@@ -22,10 +22,13 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from sentence_transformers.util import mine_hard_negatives
 from texts import NEGATIVES, Example, Question
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, TrainerCallback
 
+from pipeline.finetune.rates import learning_rate
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder
+from pipeline.schedule import schedule_for
 
 
 class Laps(TrainerCallback):
@@ -106,8 +109,6 @@ def train_steps(examples: Sequence[Example], settings: Settings, dropout: bool) 
                 num_train_epochs=1,
                 per_device_train_batch_size=finetune.batch_size,
                 learning_rate=finetune.learning_rate,
-                lr_scheduler_type=finetune.schedule,
-                warmup_steps=finetune.warmup_steps,
                 weight_decay=finetune.weight_decay,
                 max_grad_norm=finetune.gradient_clip,
                 seed=settings.seed,
@@ -124,6 +125,12 @@ def train_steps(examples: Sequence[Example], settings: Settings, dropout: bool) 
             callbacks=[laps],
         )
         trainer.remove_callback(PrinterCallback)
+        schedule = schedule_for(len(examples), finetune)
+        # Our rates: theirs fall to zero a step later.
+        trainer.lr_scheduler = LambdaLR(
+            trainer.create_optimizer(),
+            lambda step: learning_rate(step, schedule, finetune) / finetune.learning_rate,
+        )
         trainer.train()
     return Training(tuple(laps.losses), tuple(laps.costs), tuple(range(len(examples))))
 

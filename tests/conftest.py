@@ -19,18 +19,6 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items):
-    """A file's tests go to one process, and so do all that look at the one rehearsal.
-
-    Around the other hooks: that of pytest-xdist, which reads the groups, runs before them all.
-    """
-    for item in items:
-        shared = "rehearsal" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("rehearsal" if shared else item.path.as_posix()))
-    return (yield)
-
-
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory, monkeypatch):
     """Runs and caches of a test never touch the user's."""

@@ -19,7 +19,7 @@ _CHOICES = {
     "finetune.warmup.objective": ("none", "mlm", "tsdae", "pairs"),
     "deploy.target": ("local", "nim"),
 }
-_AT_LEAST: dict[str, float] = {
+AT_LEAST: dict[str, float] = {
     "corpus.documents": 0,
     "corpus.passage_tokens": 16,
     "corpus.passage_tokens_max": 16,
@@ -93,6 +93,7 @@ _AT_LEAST: dict[str, float] = {
     "verify.tolerance": 0,
     "verify.tolerance_low_k": 0,
 }
+"""The least value of each number, by the setting's name."""
 _AT_MOST: dict[str, float] = {
     "finetune.probe_tolerance": 1,
     "sdg.complexity_max": 5,
@@ -159,7 +160,7 @@ def check_ranges(flat: Mapping[str, Any], where: str) -> None:
     for name, choices in _CHOICES.items():
         if flat[name] not in choices:
             raise _refused(name, flat[name], f"one of {', '.join(choices)}", where)
-    for name, low in _AT_LEAST.items():
+    for name, low in AT_LEAST.items():
         if flat[name] < low:
             raise _refused(name, flat[name], f"at least {low:g}", where)
     for name, high in _AT_MOST.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -25,3 +26,9 @@ def terms(text: str) -> list[str]:
 def normalised(text: str) -> str:
     """A text as it is compared: compatible characters, case and white space made one."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def text_key(text: str) -> bytes:
+    """16 bytes, equal for texts that are the same: a corpus's texts are in memory once already."""
+    content = normalised(text).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -41,15 +41,10 @@ def setting_choices(
         schedule: the training's lengths; None while the examples aren't counted.
         examples: training questions.
     """
-    batch = validations = ""
-    if schedule:
-        scaled = schedule.batch_size != recipe.finetune.batch_size
-        batch = f"here {schedule.batch_size}, scaled to {examples:,} questions" if scaled else ""
-        if schedule.validation_steps != recipe.finetune.validation_steps:
-            validations = f"here every {schedule.validation_steps}"
+    hints = _hints(recipe, schedule, examples)
 
-    def one(name: str, label: str, about: str, hint: str = "") -> Choice:
-        return setting_choice(recipe, usual, name, label, about, hint)
+    def one(name: str, label: str, about: str) -> Choice:
+        return setting_choice(recipe, usual, name, label, about, hints.get(name, ""))
 
     return [
         one(
@@ -67,7 +62,6 @@ def setting_choices(
             "batch",
             "Questions an optimizer step. Under 2,000 questions it is scaled down by itself, "
             "as long as finetune.auto_scale is on.",
-            batch,
         ),
         one(
             "prep.hard_negatives",
@@ -79,22 +73,33 @@ def setting_choices(
             "finetune.hard_negatives",
             "negatives used",
             "How many of the mined ones a question is trained against.",
-            f"of {recipe.prep.hard_negatives} mined",
         ),
         one(
             "finetune.micro_batch_size",
             "texts at once",
             "A forward pass takes as many tokens as so many of the longest texts have. Fewer "
             "take less memory and more time; the model is the same. 0: what memory holds.",
-            "" if recipe.finetune.micro_batch_size else "what memory holds",
         ),
         one(
             "finetune.validation_steps",
             "validate every",
             "Steps between two measurements on the dev questions, which choose the best weights.",
-            validations,
         ),
     ]
+
+
+def _hints(recipe: Recipe, schedule: Schedule | None, examples: int) -> dict[str, str]:
+    """What settings come to here, by name, where that is not what they say."""
+    asked = recipe.finetune
+    hints = {"finetune.hard_negatives": f"of {recipe.prep.hard_negatives} mined"}
+    if not asked.micro_batch_size:
+        hints["finetune.micro_batch_size"] = "what memory holds"
+    if schedule and schedule.batch_size != asked.batch_size:
+        scaled = f"here {schedule.batch_size}, scaled to {examples:,} questions"
+        hints["finetune.batch_size"] = scaled
+    if schedule and schedule.validation_steps != asked.validation_steps:
+        hints["finetune.validation_steps"] = f"here every {schedule.validation_steps}"
+    return hints
 
 
 def before_rows(

@@ -87,14 +87,9 @@ def execute(context: Context) -> Outcome:
 def _make(context: Context, spool: Spool) -> Corpus:
     """Everything but the report; documents and passages are written as they are cut."""
     settings, seed = context.recipe.corpus, context.recipe.seed
-
-    def step(done: int, total: int, what: str) -> None:
-        context.events.progress(done, total, what)
-        context.control.poll()
-
     source = open_source(settings.source, settings)
     counter = profile_counter(settings.tokenizer)
-    loaded = load(source, settings, step, spool)
+    loaded = load(source, settings, context.report, spool)
     entries, duplicates = unique(loaded.entries)
     if not entries:
         raise nothing_usable(settings.source, loaded.unused)
@@ -108,7 +103,7 @@ def _make(context: Context, spool: Spool) -> Corpus:
     )
     context.control.poll()
     assignments = _assign(context.run, chosen, groups, loaded.roles)
-    cut = _write_cut(context.folder, chosen, groups, assignments, counter, settings, step)
+    cut = _write_cut(context.folder, chosen, groups, assignments, counter, settings, context.report)
     used = used_reports(chosen, cut.documents, cut.passages, groups, dealt=loaded.roles is None)
     report = sorted([*used, *duplicates, *outside, *loaded.unused], key=_report_order)
     corpus = Corpus(

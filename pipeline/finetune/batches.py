@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 
 from pipeline.errors import BadInput
-from pipeline.files import digest_bytes
 from pipeline.finetune.examples import Row, TrainingSet
 from pipeline.finetune.teacher import FalseNegatives
 from pipeline.schedule import Schedule
-from pipeline.texts import normalised
+from pipeline.texts import text_key
 
 _ORDER, _POSITIVES = range(2)
 """Separate streams of random numbers under one seed."""
@@ -199,11 +198,8 @@ class Sampler:
 
 
 def text_marks(*texts: str) -> frozenset[Hashable]:
-    """Texts as marks for `unrelated`, equal where they are but for case and white space.
-
-    A mark is a hash: a corpus's texts are in memory once already.
-    """
-    return frozenset(digest_bytes(normalised(text).encode()) for text in texts)
+    """Texts as marks for `unrelated`, equal where they are but for case and white space."""
+    return frozenset(map(text_key, texts))
 
 
 def unrelated(marks: Sequence[frozenset[Hashable]]) -> torch.Tensor:

@@ -116,7 +116,9 @@ class Engine:
             make_cheap(encoder.model)  # a compiler has cheap masks of its own, and can't read ours
         self._shape = Shape.of(encoder.model)
         self._bf16 = encoder.device.type == "cuda"
-        self._bf16 = self._bf16 or pays_in_bf16(self.forward, self._longest(1), encoder.model)
+        self._bf16 = self._bf16 or pays_in_bf16(
+            self.forward, data.passages.longest(1), encoder.model
+        )
         self._peak = peak_flops(encoder.device, self._bf16)
         self._budget = self._measure()
 
@@ -236,11 +238,8 @@ class Engine:
         with self._precision():
             padded = not self.encoder.packs
         count = self._settings.micro_batch_size
-        return measured_budget(self.forward, self._longest, count, self.encoder.model, padded)
-
-    def _longest(self, count: int) -> Tokens:
-        longest = sorted(range(len(self._data.passages)), key=self._data.passages.length)
-        return [self._data.passages[text] for text in longest[-count:]]
+        longest = self._data.passages.longest
+        return measured_budget(self.forward, longest, count, self.encoder.model, padded)
 
     def _require_finite(self, number: int, loss: float, norm: float) -> None:
         if torch.isfinite(torch.tensor([loss, norm])).all():

@@ -49,6 +49,15 @@ class TokenStore:
         """Tokens of one text."""
         return int(self._bounds[text + 1] - self._bounds[text])
 
+    def longest(self, count: int) -> list[list[int]]:
+        """Token ids of so many of the longest texts, shortest first; of all where there are fewer.
+
+        Args:
+            count: at least one.
+        """
+        order = sorted(range(len(self)), key=self.length)
+        return [self[text] for text in order[-count:]]
+
 
 def tokenized(tokenize: Tokenize, texts: Sequence[str], kind: Kind) -> Iterator[list[int]]:
     """Token ids of each text in turn, some thousand of them in memory at a time."""

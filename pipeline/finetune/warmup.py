@@ -27,6 +27,7 @@ from pipeline.finetune.rates import learning_rate
 from pipeline.finetune.warmup_objectives import WarmupObjective, objective_for
 from pipeline.memory import is_out_of_memory
 from pipeline.schedule import Schedule
+from pipeline.setting_rules import AT_LEAST
 from pipeline.settings import FinetuneSettings, WarmupSettings
 
 FOLDER = "warmup"
@@ -34,9 +35,6 @@ FOLDER = "warmup"
 
 RISING_SHARE = 0.1
 """Of the steps, while the learning rate rises. Ours."""
-
-_BATCH_MIN = 2
-"""The least that the recipe allows."""
 
 _ORDER, _NOISE = 10, 11
 """Streams of random numbers under the seed, other ones than those of batches."""
@@ -214,8 +212,9 @@ def _schedule(items: int, settings: WarmupSettings) -> Schedule:
 
 def _memory_full(number: int, settings: WarmupSettings) -> StageFailure:
     half = settings.batch_size // 2
-    remedy = {"finetune.warmup.batch_size": half} if half >= _BATCH_MIN else {}
-    smaller = f"set finetune.warmup.batch_size={half}" if remedy else "lower encoder.passage_tokens"
+    name = "finetune.warmup.batch_size"
+    remedy = {name: half} if half >= AT_LEAST[name] else {}
+    smaller = f"set {name}={half}" if remedy else "lower encoder.passage_tokens"
     return StageFailure(
         f"The memory was full in step {number + 1} of the warm-up "
         f"(finetune.warmup.batch_size = {settings.batch_size}).",

@@ -221,11 +221,8 @@ class WeakPairs:
         self._encoder.model.train()
         with self._encoder.precision():
             padded = not self._encoder.packs
-        return measured_budget(self._forward, self._longest, count, self._encoder.model, padded)
-
-    def _longest(self, count: int) -> Tokens:
-        longest = sorted(range(len(self._texts)), key=self._texts.length)
-        return [self._texts[place] for place in longest[-count:]]
+        longest = self._texts.longest
+        return measured_budget(self._forward, longest, count, self._encoder.model, padded)
 
 
 def _backward(encoder: Encoder, loss_of: Callable[[], torch.Tensor]) -> torch.Tensor:

@@ -5,14 +5,13 @@ All is asked for a candidate at a time, so that nothing here grows with queries 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pipeline.mining.rules import Reason
 from pipeline.mining.scores import SCORE_DECIMALS, Rows, Vectors, norms_of, scores_of
-from pipeline.texts import normalised
+from pipeline.texts import text_key
 
 _COPIES_A_LOOK = 128
 """Candidates that are held against the positives at once: most queries need the first few alone."""
@@ -27,7 +26,7 @@ class Masks:
     """
 
     def __init__(self, texts: Sequence[str], sources: Sequence[str]) -> None:
-        self._texts = [_text_hash(text) for text in texts]
+        self._texts = [text_key(text) for text in texts]
         self._sources = sources
 
     def against(
@@ -39,7 +38,7 @@ class Masks:
             positive_texts: texts that answer the query.
             positive_sources: what its positives come from.
         """
-        answers = {_text_hash(text) for text in positive_texts}
+        answers = {text_key(text) for text in positive_texts}
         sources = frozenset(positive_sources if self._sources else ())
 
         def reason(row: int) -> Reason | None:
@@ -82,9 +81,3 @@ class NearCopies:
             least = np.round(self._least * lengths * length, SCORE_DECIMALS)
             near |= scores_of(positive, vectors) >= least
         return [bool(one) for one in near]
-
-
-def _text_hash(text: str) -> bytes:
-    """16 bytes instead of a text: the pool's texts are not held a second time."""
-    content = normalised(text).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(content, digest_size=16).digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 from pipeline.context import Context, Outcome
 from pipeline.files import write_json
@@ -10,7 +11,7 @@ from pipeline.mining.mine import Miner
 from pipeline.mining.preview import preview
 from pipeline.prep.preview import PREVIEW_FILE
 from pipeline.prep.stage import read_kept
-from pipeline.prep.teacher import find_teacher, material_of, reporter, reranker_of
+from pipeline.prep.teacher import find_teacher, material_of, reranker_of
 
 
 def execute(context: Context) -> Outcome:
@@ -31,7 +32,7 @@ def execute(context: Context) -> Outcome:
         len(material.pool.ids),
         material.wanted,
         context.recipe.prep,
-        reporter(context, "queries mined, by every rule"),
+        partial(context.report, what="queries mined, by every rule"),
         reranker_of(context),
     )
     write_json(context.folder / PREVIEW_FILE, asdict(shown))

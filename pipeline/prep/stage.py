@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.mining.mine import Mined, Miner
 from pipeline.mining.rules import main_reason
 from pipeline.prep.automodel import AUTOMODEL_FILES, write_automodel
 from pipeline.prep.records import BEIR_FOLDERS, TRAINING, TrainingExample, write_training
-from pipeline.prep.teacher import find_teacher, material_of, reporter, reranker_of
+from pipeline.prep.teacher import find_teacher, material_of, reranker_of
 from pipeline.review.kept import load_kept
 from pipeline.sdg.records import Sample
 from pipeline.settings import PrepSettings
@@ -171,7 +172,7 @@ def _mine_training(
     mined = Miner(material.pool, context.device).mine(
         material.wanted,
         context.recipe.prep,
-        reporter(context, "queries mined"),
+        partial(context.report, what="queries mined"),
         reranker_of(context),
     )
     return [_example(sample, one) for sample, one in zip(samples, mined, strict=True)], mined

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pipeline.cache import encode_cached
@@ -82,21 +83,11 @@ def reranker_of(context: Context) -> Rescore | None:
     digest = folder_digest(folder, context.cache)
 
     def rescore(pairs: Sequence[tuple[str, str]]) -> list[float]:
-        report = reporter(context, "pairs scored")
+        report = partial(context.report, what="pairs scored")
         with memory_failures(context.recipe, context.device, "encoder.batch_size"):
             return score_cached(reranker, pairs, digest, context.cache, report)
 
     return rescore
-
-
-def reporter(context: Context, what: str) -> Callable[[int, int], None]:
-    """What tells how far the work is, and ends it where that is asked."""
-
-    def report(done: int, total: int) -> None:
-        context.events.progress(done, total, what)
-        context.control.poll()
-
-    return report
 
 
 def _encoding(context: Context, teacher: Profile) -> Encode:
@@ -109,7 +100,8 @@ def _encoding(context: Context, teacher: Profile) -> Encode:
     digest = weights_digest(teacher, context.cache)
 
     def encode(texts: Sequence[str], kind: Kind) -> Vectors:
-        report = reporter(context, "queries encoded" if kind == "query" else "passages encoded")
+        what = "queries encoded" if kind == "query" else "passages encoded"
+        report = partial(context.report, what=what)
         with memory_failures(context.recipe, context.device, "encoder.batch_size"):
             return encode_cached(encoder, texts, kind, digest, context.cache, report)
 

@@ -126,8 +126,8 @@ def _plan(run: Run, span: Sequence[str], arguments: Namespace, output: Output) -
 def say_suggestion(statuses: Sequence[Status], recipe: Recipe, output: Output) -> None:
     """What the published guidance would set otherwise, once it is known how much there is."""
     prep, training = (statuses[STAGE_NAMES.index(name)] for name in ("prep", "finetune"))
-    idle = prep.state == training.state == "done"
-    if idle or prep.state != "done" or not prep.result or profile_of(recipe).rehearsal:
+    due = prep.state == "done" and training.state != "done"
+    if not due or not prep.result or profile_of(recipe).rehearsal:
         return
     counts = prep.result.summary
     found = suggestion(counts["examples"], counts["dev_queries"], recipe.finetune)

@@ -17,7 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from pipeline.dropout import draw_noise, drop
+from pipeline.dropout import comparable, draw_noise, keep, kept_scale
 
 NAME = "embedsmith"
 """What the attention is called in a model's configuration."""
@@ -101,7 +101,8 @@ def _with_dropout(*arguments: Any) -> torch.Tensor:
 class _WithDropout(torch.autograd.Function):
     """softmax(q k' * scale), dropout, times v: what sdpa computes, with cheap random numbers.
 
-    It keeps probabilities and noise, six bytes a score; torch's own path keeps nine.
+    It keeps probabilities and noise, six bytes a score; torch's own path keeps nine. What makes up
+    for dropped scores is multiplied where there are fewer numbers: into the output, the gradient.
     """
 
     @staticmethod
@@ -116,31 +117,40 @@ class _WithDropout(torch.autograd.Function):
     ) -> torch.Tensor:
         query = query * scale
         out = torch.empty_like(query)
+        noise = _noise(len(query), lengths)
         kept: list[torch.Tensor] = []
-        for q, k, v, o in _texts(lengths, query, key, value, out):
+        for (q, k, v, o), n in zip(_texts(lengths, query, key, value, out), noise, strict=True):
             scores = torch.bmm(q, k.transpose(1, 2))
             chances = torch.softmax(scores, dim=-1, dtype=scores.dtype)
-            noise = draw_noise(chances.shape)
-            o.copy_(torch.bmm(drop(chances, noise, dropout), v))
-            kept += (chances, noise)
-        ctx.save_for_backward(query, key, value, *kept)
+            o.copy_(torch.bmm(keep(chances, n, dropout), v))
+            kept.append(chances)
+        ctx.save_for_backward(query, key, value, *kept, *noise)
         ctx.lengths, ctx.scale, ctx.dropout = lengths, scale, dropout
-        return out
+        return out.mul_(kept_scale(dropout))
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         query, key, value, *kept = ctx.saved_tensors
+        count, dropout = len(ctx.lengths), ctx.dropout
+        gradient = gradient * kept_scale(dropout)
         grads = [torch.empty_like(part) for part in (query, key, value)]
         texts = _texts(ctx.lengths, query, key, value, gradient, *grads)
-        pairs = zip(kept[::2], kept[1::2], strict=True)
+        pairs = zip(kept[:count], kept[count:], strict=True)
         for (q, k, v, g, dq, dk, dv), (chances, noise) in zip(texts, pairs, strict=True):
-            dropped = drop(chances, noise, ctx.dropout)
-            dv.copy_(torch.bmm(dropped.transpose(1, 2), g))
-            toward = drop(torch.bmm(g, v.transpose(1, 2)), noise, ctx.dropout)
+            noise = comparable(noise, chances)
+            dv.copy_(torch.bmm(keep(chances, noise, dropout).transpose(1, 2), g))
+            toward = keep(torch.bmm(g, v.transpose(1, 2)), noise, dropout)
             scores = torch.ops.aten._softmax_backward_data(toward, chances, -1, chances.dtype)
             dq.copy_(torch.bmm(scores, k))
             dk.copy_(torch.bmm(scores.transpose(1, 2), q))
         return grads[0].mul_(ctx.scale), grads[1], grads[2], None, None, None
+
+
+def _noise(heads: int, lengths: Sequence[int]) -> list[torch.Tensor]:
+    """For every text's scores, (heads, tokens, tokens), by one draw for all."""
+    sizes = [heads * length * length for length in lengths]
+    parts = draw_noise((sum(sizes),)).split(sizes)
+    return [part.view(heads, length, length) for part, length in zip(parts, lengths, strict=True)]
 
 
 def _texts(lengths: Sequence[int], *parts: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -58,15 +58,35 @@ def draw_noise(shape: Sequence[int]) -> torch.Tensor:
 
 def drop(x: torch.Tensor, noise: torch.Tensor, p: float) -> torch.Tensor:
     """Zero where the noise is among the lowest share p, else divided by the share that is kept."""
-    dropped = round(p * _STEPS)
-    lowest_kept = dropped - _STEPS // 2
+    return keep(x, noise, p).mul_(kept_scale(p))
+
+
+def keep(x: torch.Tensor, noise: torch.Tensor, p: float) -> torch.Tensor:
+    """Zero where the noise is among the lowest share p, else as it is.
+
+    Args:
+        x: of any shape.
+        noise: of `draw_noise`, of the same shape; `comparable` makes it once for several calls.
+        p: a probability.
+    """
+    lowest_kept = round(p * _STEPS) - _STEPS // 2
     if x.dtype == torch.float32:
         # ReLU's gradient: x where the noise is above. float32 holds 16 bits and a half exactly.
-        kept = torch.ops.aten.threshold_backward(x, noise.to(x.dtype), lowest_kept - 0.5)
-    else:
-        kept = torch.where(noise >= lowest_kept, x, 0)
-    out: torch.Tensor = kept.mul_(1 / (1 - dropped / _STEPS))
-    return out
+        kept: torch.Tensor = torch.ops.aten.threshold_backward(
+            x, comparable(noise, x), lowest_kept - 0.5
+        )
+        return kept
+    return torch.where(noise >= lowest_kept, x, 0)
+
+
+def comparable(noise: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Noise as `keep` compares it beside `x`: vector units compare numbers of one type alone."""
+    return noise.to(x.dtype) if x.dtype == torch.float32 else noise
+
+
+def kept_scale(p: float) -> float:
+    """What makes up for the elements that are zero: 1 / (1 - p), p as 16 bits give it."""
+    return 1 / (1 - round(p * _STEPS) / _STEPS)
 
 
 def make_cheap(model: torch.nn.Module) -> None:

@@ -181,9 +181,10 @@ def test_attention_dropout_is_that_of_sdpa():
     torch.manual_seed(9)
     out = attention.attend_each(query, key, value, starts, 30, 0.3, False, 0.25)
     torch.manual_seed(9)
+    noises = draw_noise((2 * 20 * 20 + 2 * 30 * 30,)).split((2 * 20 * 20, 2 * 30 * 30))
     parts = []
-    for a, b in ((0, 20), (20, 50)):
-        mask = drop(torch.ones(2, b - a, b - a), draw_noise((2, b - a, b - a)), 0.25) > 0
+    for (a, b), noise in zip(((0, 20), (20, 50)), noises, strict=True):
+        mask = drop(torch.ones(2, b - a, b - a), noise.view(2, b - a, b - a), 0.25) > 0
         chances = torch.softmax(query[:, a:b] @ key[:, a:b].transpose(1, 2) * 0.3, dim=-1)
         parts.append((chances * mask / 0.75) @ value[:, a:b])
     expected = torch.cat(parts, dim=1)

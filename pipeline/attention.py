@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -48,6 +49,12 @@ def attend_varlen(
     assert not dropout
     # Rotary positions are computed in float32 and may have widened queries and keys.
     q, k, v = (part.transpose(0, 1).to(value.dtype) for part in (query, key, value))
+    grouped: dict[str, Any] = {}
+    if q.shape[1] != k.shape[1]:
+        if "enable_gqa" in signature(varlen_attn).parameters:
+            grouped["enable_gqa"] = True
+        else:  # before torch 2.12
+            k, v = (part.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for part in (k, v))
     out = varlen_attn(
         q,
         k,
@@ -58,7 +65,7 @@ def attend_varlen(
         longest,
         scale=scale,
         window_size=(-1, 0) if causal else (-1, -1),
-        enable_gqa=q.shape[1] != k.shape[1],
+        **grouped,
     )
     assert isinstance(out, torch.Tensor)
     return out.transpose(0, 1)
@@ -149,7 +156,7 @@ class _WithDropout(torch.autograd.Function):
 def _noise(heads: int, lengths: Sequence[int]) -> list[torch.Tensor]:
     """For every text's scores, (heads, tokens, tokens), by one draw for all."""
     sizes = [heads * length * length for length in lengths]
-    parts = draw_noise((sum(sizes),)).split(sizes)
+    parts = draw_noise((sum(sizes),)).split_with_sizes(sizes)
     return [part.view(heads, length, length) for part, length in zip(parts, lengths, strict=True)]
 
 

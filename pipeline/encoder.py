@@ -6,7 +6,7 @@ format is all that is needed from it. No remote code is ever run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,12 +22,14 @@ from pipeline.attention import packs
 from pipeline.bidirectional import is_bidirectional, may_be_causal
 from pipeline.encoder_files import load_model, load_tokenizer, save_folder
 from pipeline.errors import BadInput, BadRecipe, StageFailure
-from pipeline.packing import Packed, first_position, is_packing
+from pipeline.llama_layers import lighten
+from pipeline.packing import Packed, first_position, is_packing, placed
 from pipeline.profiles import Profile
 from pipeline.settings import EncoderSettings
 
 Kind = Literal["query", "passage"]
 Batch = TypeVar("Batch")
+Item = TypeVar("Item")
 
 
 class Encoder:
@@ -103,8 +105,7 @@ class Encoder:
         Inside a region weights are cast once: casts made without a graph would serve a later pass
         that needs one.
         """
-        device = self.device.type
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
+        return precision_on(self.device)
 
     @property
     def packs(self) -> bool:
@@ -129,9 +130,9 @@ class Encoder:
         lengths = torch.tensor([len(ids) for ids in token_ids])
         mask = (torch.arange(longest) < lengths[:, None]).long()
         hidden = self.model(
-            input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)
+            input_ids=placed(tokens, self.device), attention_mask=placed(mask, self.device)
         ).last_hidden_state.float()
-        return pool(hidden, lengths.to(self.device), self.profile.pooling)
+        return pool(hidden, placed(lengths, self.device), self.profile.pooling)
 
     def encode(
         self,
@@ -161,15 +162,17 @@ class Encoder:
         order = sorted(range(len(texts)), key=lambda row: -len(token_ids[row]))
         batches = [order[start : start + size] for start in range(0, len(order), size)]
 
-        def encode_batch(rows: list[int]) -> NDArray[np.float32]:
-            with torch.inference_mode(), self.precision():
-                return self.forward([token_ids[row] for row in rows]).cpu().numpy()
+        def encode_batch(rows: list[int]) -> torch.Tensor:
+            with without_graph(self.device), self.precision():
+                return self.forward([token_ids[row] for row in rows])
 
         training = self.model.training
         self.model.train(False)
         done = 0
         try:
-            with closing(side_by_side(encode_batch, batches, self.device)) as results:
+            # One region around all of them, too: a GPU's weights are cast once, not for each batch.
+            results = side_by_side(encode_batch, batches, self.device)
+            with self.precision(), closing(results):
                 for rows, result in zip(batches, results, strict=True):
                     if not np.isfinite(result).all():
                         raise _not_finite(self.profile)
@@ -207,23 +210,60 @@ class Encoder:
 
 
 def side_by_side(
-    work: Callable[[Batch], NDArray[np.float32]], batches: Sequence[Batch], device: torch.device
+    work: Callable[[Batch], torch.Tensor], batches: Sequence[Batch], device: torch.device
 ) -> Generator[NDArray[np.float32], None, None]:
     """Results in the order of the batches; on a CPU every thread works on a batch of its own.
 
     Threads that share one small matrix product mostly wait for each other, and far longer
-    where other programs want the cores too. Close it where it isn't read to its end.
+    where other programs want the cores too. A GPU's results are read one batch behind, so that it
+    has the next one to do meanwhile. Close it where it isn't read to its end.
     """
     if device.type != "cpu":
-        yield from map(work, batches)
+        yield from (read() for read in one_behind(_sent(work(batch)) for batch in batches))
         return
     threads = torch.get_num_threads()
     workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from workers.map(work, batches)
+        yield from workers.map(lambda batch: work(batch).numpy(), batches)
     finally:
         workers.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def one_behind(items: Iterable[Item]) -> Iterator[Item]:
+    """Each item after the next one was made."""
+    before: list[Item] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before
+
+
+def _sent(result: torch.Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Let a GPU copy a result to the CPU when it has it; what is returned waits for that alone."""
+    arriving = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+    arriving.copy_(result, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def read() -> NDArray[np.float32]:
+        arrived.synchronize()
+        return arriving.numpy()
+
+    return read
+
+
+def precision_on(device: torch.device) -> torch.autocast:
+    """A region in which a GPU multiplies in bfloat16; a CPU goes on in float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def without_graph(device: torch.device) -> torch.no_grad | torch.inference_mode:
+    """A region that only computes; on a GPU one in which weights that were cast are kept.
+
+    Autocast keeps no cast that is made in inference mode.
+    """
+    return torch.no_grad() if device.type == "cuda" else torch.inference_mode()
 
 
 def readable(text: str) -> str:
@@ -295,6 +335,8 @@ def load_encoder(folder: Path, profile: Profile, settings: EncoderSettings, devi
         )
     place = torch.device(device)
     torch.nn.Module.to(model, place)
+    if place.type == "cuda":
+        lighten(model)
     return Encoder(model, tokenizer, profile, settings, place)
 
 

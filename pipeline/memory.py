@@ -24,7 +24,8 @@ text and larger passes are slower, and what a GPU's memory is measured with."""
 
 _WORDS = (
     *("not enough memory", "can't allocate memory", "cannot allocate memory"),
-    *("cuda error: out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
+    *("cuda error: out of memory", "cuda driver error: out of memory"),
+    *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
 )
 """What a RuntimeError says: of torch's CPU allocator (c10/core/impl/alloc_cpu.cpp), and of CUDA and
 its libraries, which take memory for themselves beside torch's allocator."""

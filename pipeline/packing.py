@@ -53,9 +53,9 @@ class Packed:
         starts[1:] = lengths.cumsum(0)
         positions = torch.cat([torch.arange(first, first + len(ids)) for ids in token_ids])
         return cls(
-            torch.tensor([[token for ids in token_ids for token in ids]]).to(device),
-            positions[None].to(device),
-            starts.to(device),
+            placed(torch.tensor([[token for ids in token_ids for token in ids]]), device),
+            placed(positions[None], device),
+            placed(starts, device),
             int(lengths.max()),
         )
 
@@ -81,6 +81,16 @@ class Packed:
         text = torch.repeat_interleave(lengths, output_size=len(hidden))
         sums = hidden.new_zeros(len(lengths), hidden.shape[1]).index_add(0, text, hidden)
         return sums / lengths[:, None].to(hidden.dtype)
+
+
+def placed(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device, without waiting for what the device still has to do.
+
+    A plain copy to a GPU waits, and the GPU has nothing to do while the next pass is prepared.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def first_position(model: PreTrainedModel, tokens_max: int) -> int | None:

@@ -157,6 +157,11 @@ class Engine:
         )
 
     @property
+    def pads(self) -> bool:
+        """Whether texts are padded to the longest of their pass."""
+        return self._budget.padded
+
+    @property
     def fitted(self) -> Fitted:
         """What is to be restored when a training goes on."""
         return Fitted(self._budget.pass_tokens, self._budget.kept_tokens, self._bf16)

@@ -16,6 +16,7 @@ import torch
 
 from pipeline.finetune.randomness import TorchState
 from pipeline.memory import TEXTS_A_PASS
+from pipeline.packing import placed
 
 CPU_ACTIVATION_BYTES = 3 << 30
 """Activations kept on a CPU; a constant, so that the same inputs give the same bits."""
@@ -103,10 +104,10 @@ def backward(forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget) -
     """
     parts = cut([len(text) for text in texts], budget)
     kept_tokens = budget.kept_tokens
-    kept: list[tuple[MicroBatch, torch.Tensor]] = []
-    again: list[tuple[MicroBatch, TorchState]] = []
+    kept: list[tuple[int, torch.Tensor]] = []
+    again: list[tuple[int, TorchState]] = []
     outputs: list[torch.Tensor] = []
-    for part in parts:
+    for number, part in enumerate(parts):
         fits = part.tokens <= kept_tokens
         kept_tokens -= part.tokens
         state = TorchState.now()
@@ -114,21 +115,23 @@ def backward(forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget) -
             output = forward([texts[text] for text in part.texts])
         outputs.append(output.detach())
         if fits:
-            kept.append((part, output))
+            kept.append((number, output))
         else:
-            again.append((part, state))
-    order = torch.tensor([text for part in parts for text in part.texts])
-    vectors = torch.cat(outputs)[torch.argsort(order).to(outputs[0].device)].requires_grad_()
+            again.append((number, state))
+    order = placed(torch.tensor([text for part in parts for text in part.texts]), outputs[0].device)
+    vectors = torch.cat(outputs)[torch.argsort(order)].requires_grad_()
     loss = loss_of(vectors)
     (gradient,) = torch.autograd.grad(loss, vectors)
+    # In the order of the parts, once: an index from the CPU would wait for a GPU at each of them.
+    gradients = gradient[order].split_with_sizes([len(part.texts) for part in parts])
     while kept:
-        part, output = kept.pop()
-        torch.autograd.backward(output, gradient[list(part.texts)])
+        number, output = kept.pop()
+        torch.autograd.backward(output, gradients[number])
     # The last of them ends where the random numbers were: they are the last in both passes.
-    for part, state in again:
+    for number, state in again:
         state.restore()
-        output = forward([texts[text] for text in part.texts])
-        torch.autograd.backward(output, gradient[list(part.texts)])
+        output = forward([texts[text] for text in parts[number].texts])
+        torch.autograd.backward(output, gradients[number])
     return loss.detach()
 
 
@@ -154,8 +157,29 @@ def measured_budget(
     parameters = list(model.parameters())
     held = activation_bytes(forward, sample, parameters)
     device = parameters[0].device
-    kept = activation_budget(device) * computed // max(1, held)
+    budget = activation_budget(device)
+    kept = budget * computed // max(1, held)
+    if count == 0 and device.type != "cpu":
+        once = activation_bytes(forward, [sample[0][:1]], parameters)
+        kept = tokens_kept(budget, held, computed, once)
     return Budget(tokens_a_pass(count, length, kept, device), kept, padded)
+
+
+def tokens_kept(budget: int, held: int, tokens: int, once: int) -> int:
+    """How many tokens' activations fit, in passes as large as `PASS_TOKENS_MAX`.
+
+    A pass in bfloat16 holds a copy of all weights, however many tokens it has: for a model of a
+    billion a quarter of what a measurement with few texts finds.
+
+    Args:
+        budget: bytes for activations.
+        held: bytes that a pass over `tokens` holds.
+        tokens: of that pass.
+        once: bytes that a pass over one token holds.
+    """
+    each = max(1.0, (held - once) / max(1, tokens - 1))
+    a_pass = max(1.0, min((budget - once) / each, PASS_TOKENS_MAX))
+    return int(budget / (each + once / a_pass))
 
 
 def tokens_a_pass(count: int, longest: int, kept_tokens: int, device: torch.device) -> int:

@@ -11,7 +11,7 @@ from pipeline.files import read_json, write_json
 from pipeline.finetune.accelerator import accelerator_failures
 from pipeline.finetune.card import model_card
 from pipeline.finetune.checkpoint import Checkpoints, Progress
-from pipeline.finetune.ending import Ending, Gauges, bring_to_end
+from pipeline.finetune.ending import Ending, bring_to_end
 from pipeline.finetune.engine import Fitted
 from pipeline.finetune.loop import Hooks, train
 from pipeline.finetune.lora import merge
@@ -124,7 +124,7 @@ def _account(context: Context, prepared: Prepared, progress: Progress, ending: E
         cuts=prepared.cuts,
         validation=prepared.gauges.validation,
         ending=ending,
-        notes=_notes(context, prepared.gauges),
+        notes=_notes(context, prepared),
     )
 
 
@@ -137,9 +137,14 @@ def _suggest(context: Context, prepared: Prepared) -> None:
         context.events.log(f"{suggested.reason}. To take it: {suggested.arguments}")
 
 
-def _notes(context: Context, gauges: Gauges) -> list[str]:
-    """What was asked for and could not be done."""
-    settings, said = context.recipe.finetune, list[str]()
+def _notes(context: Context, prepared: Prepared) -> list[str]:
+    """What was asked for or hoped for, and could not be done."""
+    settings, gauges, said = context.recipe.finetune, prepared.gauges, list[str]()
+    if prepared.engine.pads:
+        said.append(
+            "Texts were padded, which computes more than is needed: this model can't be run on "
+            "packed ones here, or on a GPU not with dropout in its attention."
+        )
     limits = context.recipe.encoder
     for name in ("query_tokens", "passage_tokens"):
         if (asked := getattr(limits, name)) > context.profile.tokens_max:

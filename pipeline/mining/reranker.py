@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from pipeline.cache import EmbeddingCache, Vector, fill_missing
-from pipeline.encoder import readable, side_by_side
+from pipeline.encoder import precision_on, readable, side_by_side, without_graph
 from pipeline.encoder_files import UNREADABLE, misfit
 from pipeline.errors import BadInput, StageFailure, brief
 from pipeline.files import digest_value
@@ -77,7 +77,9 @@ class Reranker:
         batches = [pairs[start : start + self._batch_size] for start in starts]
         parts: list[Vector] = [np.zeros((0, 1), dtype=np.float32)]
         done = 0
-        with closing(side_by_side(self._score, batches, self.device)) as results:
+        results = side_by_side(self._score, batches, self.device)
+        # One region around all of them, too: a GPU's weights are cast once, not for each batch.
+        with precision_on(self.device), closing(results):
             for part in results:
                 parts.append(part)
                 on_batch(done := done + len(part))
@@ -90,7 +92,7 @@ class Reranker:
             )
         return scores
 
-    def _score(self, pairs: Sequence[Pair]) -> Vector:
+    def _score(self, pairs: Sequence[Pair]) -> torch.Tensor:
         encoded = self._tokenizer(
             [readable(question) for question, _ in pairs],
             [readable(passage) for _, passage in pairs],
@@ -99,10 +101,9 @@ class Reranker:
             padding=True,
             return_tensors="pt",
         ).to(self.device)
-        with torch.inference_mode():
+        with without_graph(self.device), precision_on(self.device):
             logits: torch.Tensor = self._model(**encoded).logits
-        scores: Vector = torch.sigmoid(logits.float()).cpu().numpy()
-        return scores
+            return torch.sigmoid(logits.float())
 
 
 def load_reranker(folder: Path, device: str, batch_size: int) -> Reranker:
@@ -165,7 +166,9 @@ def score_cached(
         StageFailure: the model gives numbers that are not finite.
         OSError: the disk is full.
     """
-    rule = [FORMAT, weights_digest, reranker.tokens_max, reranker.device.type]
+    device = reranker.device.type
+    precision = [] if device == "cpu" else ["bfloat16"]
+    rule = [FORMAT, weights_digest, reranker.tokens_max, device, *precision]
     space = digest_value(rule)[:16]
     cache = EmbeddingCache(cache_folder / "rerankings" / space, 1)
     keys = [_pair_key(pair) for pair in pairs]

@@ -21,6 +21,7 @@ from pipeline.mining.scores import (
     Vectors,
     best_rows,
     certified,
+    longest_of,
     norms_of,
     row_scores,
 )
@@ -36,6 +37,9 @@ _LOOKED_DEEPER = 4
 """So many times the candidates where a proof failed: it fails for a few queries only. Ours."""
 _DEEPER = 8
 """So many times the depth where it was not enough. Ours."""
+_SCORES_AT_ONCE = 2**18
+"""Candidates that are scored again together: a processor's cache holds what comes of them. Ours;
+measured, ranking 15,000 queries takes a third of the time it takes at once."""
 _WHOLE_SHARE = 8
 """From this share of the pool on, scoring all of it in order is cheaper than rows out of order."""
 
@@ -67,10 +71,12 @@ class ExactSearch:
         self._forced = backend
         self._made: dict[type[TorchBackend], Backend] = {}
         self._direct = backend is None and len(pool) <= DIRECT_ROWS
-        norms = norms_of(self._pool)
-        if not np.isfinite(norms).all():
-            raise _not_finite(norms)
-        self._longest = float(norms.max(initial=0.0))
+        self._longest = longest_of(self._pool)
+        if not np.isfinite(self._longest):
+            norms = norms_of(self._pool)
+            if not np.isfinite(norms).all():
+                raise _not_finite(norms)
+            self._longest = float(norms.max())
 
     def search(
         self, queries: Vectors, depth: int, on_tile: OnTile = lambda done, total: None
@@ -90,7 +96,8 @@ class ExactSearch:
         pending: Rows = np.arange(len(queries))
         looked = depth * backend.spare + _MARGIN
         while len(pending) and looked * _WHOLE_SHARE <= len(self._pool):
-            ranked, proven = self._ranked(backend, queries[pending], depth, looked, on_tile)
+            asked = queries if len(pending) == len(queries) else queries[pending]
+            ranked, proven = self._ranked(backend, asked, depth, looked, on_tile)
             for place in np.flatnonzero(proven).tolist():
                 found[pending[place]] = ranked[place]
             pending = pending[~proven]
@@ -117,8 +124,23 @@ class ExactSearch:
         A backend's score errs by at most `error` times the lengths of both vectors.
         """
         candidates = backend.candidates(queries, looked, on_tile)
-        rows = np.sort(candidates.rows, axis=1)
         lengths = norms_of(queries) * self._longest
+        hits: list[Hits] = []
+        step = max(1, _SCORES_AT_ONCE // looked)
+        for start in range(0, len(queries), step):
+            some = slice(start, start + step)
+            rows = candidates.rows[some]
+            hits += self._ranked_again(backend, queries[some], rows, lengths[some], depth)
+        if not depth:
+            return hits, np.ones(len(queries), dtype=bool)
+        error = backend.error(queries.shape[1]) * lengths
+        lowest = np.array([one.scores[-1] for one in hits])
+        return hits, lowest > candidates.left_out + error + _ROUNDING
+
+    def _ranked_again(
+        self, backend: Backend, queries: Vectors, rows: Rows, lengths: Doubles, depth: int
+    ) -> list[Hits]:
+        """The best of some candidates by the definition."""
         whole = certified(
             backend.sums(queries, rows),
             lengths,
@@ -127,11 +149,7 @@ class ExactSearch:
         )
         places, scores = best_rows(whole, depth)
         rows = np.take_along_axis(rows, places, axis=1)
-        hits = [Hits(*one) for one in zip(rows, scores, strict=True)]
-        if not depth:
-            return hits, np.ones(len(queries), dtype=bool)
-        error = backend.error(queries.shape[1]) * lengths
-        return hits, scores[:, -1] > candidates.left_out + error + _ROUNDING
+        return [Hits(*one) for one in zip(rows, scores, strict=True)]
 
     def _all_scored(self, queries: Vectors, depth: int, on_tile: OnTile) -> list[Hits]:
         """Every score in float64, some queries at a time."""

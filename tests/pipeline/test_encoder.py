@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.bidirectional import is_bidirectional
-from pipeline.encoder import load_encoder, pool
+from pipeline.encoder import load_encoder, one_behind, pool, without_graph
 from pipeline.errors import BadInput, BadRecipe, StageFailure
 from pipeline.profiles import find_profile, known_profiles, weights_folder
 from pipeline.settings import EncoderSettings
@@ -406,3 +406,47 @@ def test_numbers_that_are_not_finite_stop_the_stage(llama_folder, llama_profile)
         encoder.model.norm.weight[0] = float("nan")
     with pytest.raises(StageFailure, match="not finite"):
         encoder.encode(["w1"], "query")
+
+
+def test_a_gpus_weights_are_cast_once_for_all_batches(llama, monkeypatch):
+    """As on a GPU: one batch after another, multiplied in bfloat16."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counting(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.cast = 0
+
+        def __torch_dispatch__(self, call, types, args=(), kwargs=None):
+            made = call(*args, **(kwargs or {}))
+            weights = isinstance(made, torch.Tensor) and made.shape == table.shape
+            self.cast += weights and made.dtype == torch.bfloat16 != args[0].dtype
+            return made
+
+    table = llama.model.layers[0].mlp.gate_proj.weight
+
+    def one_by_one(work, batches, device):
+        yield from (work(batch).numpy() for batch in batches)
+
+    monkeypatch.setattr("pipeline.encoder.side_by_side", one_by_one)
+    monkeypatch.setattr(
+        "pipeline.encoder.without_graph", lambda device: without_graph(torch.device("cuda"))
+    )
+    monkeypatch.setattr(llama, "precision", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    with Counting() as counting:
+        llama.encode(WORDS, "query")
+    # Gates and inputs, of every layer.
+    assert counting.cast == 2 * len(llama.model.layers)
+
+
+def test_a_gpus_results_are_read_after_the_next_batch_was_given():
+    done = []
+
+    def made(number):
+        done.append(f"made {number}")
+        return number
+
+    for number in one_behind(map(made, range(3))):
+        done.append(f"read {number}")
+    assert done == ["made 0", "made 1", "read 0", "made 2", "read 1", "read 2"]
+    assert list(one_behind([])) == []

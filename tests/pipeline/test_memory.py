@@ -18,6 +18,7 @@ from pipeline.recipe import Recipe, apply
     [
         (torch.OutOfMemoryError("CUDA out of memory."), True),
         (MemoryError(), True),
+        (RuntimeError("CUDA driver error: out of memory"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . not enough memory: you tried"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
         (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might"), True),

@@ -17,6 +17,7 @@ from pipeline.finetune.gradients import (
     cut,
     measured_budget,
     tokens_a_pass,
+    tokens_kept,
 )
 from pipeline.memory import TEXTS_A_PASS
 
@@ -163,3 +164,45 @@ def test_a_budget_is_measured_with_the_longest_texts(tiny_encoder, count, padded
     held = activation_bytes(encoder.forward, sample, list(encoder.model.parameters()))
     assert budget.kept_tokens == CPU_ACTIVATION_BYTES * computed // held
     assert budget.padded == padded
+
+
+def test_what_a_pass_holds_once_is_counted_once_a_pass():
+    weights, token = 2_000, 100
+
+    def held(tokens):
+        return weights + token * tokens
+
+    # Few tokens: one pass holds them all, and the budget is full.
+    assert tokens_kept(held(5_000), held(8), 8, held(1)) in range(4_995, 5_001)
+    kept = tokens_kept(10 * held(PASS_TOKENS_MAX), held(8), 8, held(1))
+    assert kept in range(10 * PASS_TOKENS_MAX - 20, 10 * PASS_TOKENS_MAX + 1)
+    # Nothing fits: something is measured all the same.
+    assert tokens_kept(0, held(8), 8, held(1)) == 0
+    assert tokens_kept(10, 5, 1, 5) >= 0
+
+
+def test_gradients_of_parts_are_taken_without_another_index():
+    """An index made on the CPU lets it wait for a GPU, at every part."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counting(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.indexed = 0
+
+        def __torch_dispatch__(self, call, types, args=(), kwargs=None):
+            self.indexed += call is torch.ops.aten.index.Tensor
+            return call(*args, **(kwargs or {}))
+
+    counts = []
+    weight = torch.ones(1, requires_grad=True)
+    for pass_tokens in (10_000, 30):
+        with Counting() as counting:
+            backward(
+                lambda texts: torch.tensor([[float(len(ids))] for ids in texts]) * weight,
+                TEXTS,
+                lambda vectors: vectors.square().sum(),
+                Budget(pass_tokens, 10_000),
+            )
+        counts.append(counting.indexed)
+    assert counts == [2, 2]

@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import Cancelled
-from pipeline.mining.backends import FaissBackend, TorchBackend, fastest
-from pipeline.mining.scores import scores_of
+from pipeline.mining.backends import (
+    FaissBackend,
+    TorchBackend,
+    best_by_groups,
+    coarse_error,
+    fastest,
+)
+from pipeline.mining.scores import longest_of, norms_of, scores_of
 from pipeline.mining.search import ExactSearch
 
 COARSE = st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0])
@@ -137,3 +144,70 @@ def test_the_fastest_backend_is_chosen_by_size():
     assert fastest(8, 500_000, "cpu") is TorchBackend
     assert fastest(256, 5000, "cpu") is TorchBackend
     assert fastest(8, 5000, "cuda") is TorchBackend
+
+
+class Grouping(TorchBackend):
+    """Chooses as it does on a GPU."""
+
+    def _best(self, scores, looked):
+        return best_by_groups(scores, min(looked, scores.shape[1]))
+
+
+def test_candidates_chosen_by_groups_give_the_same_hits():
+    pool = a_pool(40_000, 24)
+    queries = np.concatenate([pool[7:8], pool[40:60]])
+    expected = ExactSearch(pool, backend=TorchBackend).search(queries, 30)
+    found = ExactSearch(pool, backend=Grouping, tile_bytes=2**21).search(queries, 30)
+    for one, other in zip(expected, found, strict=True):
+        assert one.rows.tolist() == other.rows.tolist()
+        assert one.scores.tolist() == other.scores.tolist()
+
+
+@pytest.mark.parametrize("columns", [3200, 3201, 640, 7])
+@pytest.mark.parametrize("distinct", [5, 10_000])
+def test_groups_lose_none_of_the_best_scores(columns, distinct):
+    scores = torch.randint(distinct, (6, columns), generator=torch.Generator().manual_seed(1)) / 7
+    looked = min(23, columns)
+    values, indices = best_by_groups(scores, looked)
+    assert torch.equal(scores.gather(1, indices), values)
+    assert all(len(set(row)) == looked for row in indices.tolist())
+    best = scores.sort(dim=1, descending=True).values[:, :looked]
+    assert torch.equal(values.sort(dim=1, descending=True).values, best)
+
+
+def test_the_bound_of_a_gpus_scores_holds_where_it_cuts_bits_off():
+    # The worst numbers: all the bits that TF32 doesn't read are ones.
+    vector = np.full(512, 1 + 2.0**-10 - 2.0**-23, dtype=np.float32)
+    cut = (vector.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+    whole, read = (float(np.dot(v.astype(np.float64), v.astype(np.float64))) for v in (vector, cut))
+    assert (whole - read) / whole > 1.9 * 2.0**-10
+    assert (whole - read) / whole < coarse_error(512, "cuda")
+    assert coarse_error(512, "cpu") < coarse_error(512, "cuda") / 50
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e15])
+def test_no_vector_is_longer_than_the_longest(scale):
+    pool = a_pool(9000, 333, scale)
+    longest = norms_of(pool).max()
+    assert longest <= longest_of(pool) <= longest * (1 + 1e-4)
+    assert longest_of(pool[:0]) == 0
+    pool[5000, 3] = np.nan
+    assert np.isnan(longest_of(pool))
+
+
+def test_vectors_whose_squares_float32_cannot_hold_are_searched_all_the_same():
+    pool = a_pool(200, 4, scale=1e30)
+    (found,) = ExactSearch(pool).search(pool[3:4], 10)
+    scores = scores_of(pool[3], pool)
+    assert found.rows.tolist() == np.lexsort((np.arange(200), -scores))[:10].tolist()
+
+
+def test_candidates_ranked_a_few_queries_at_a_time_give_the_same_hits(monkeypatch):
+    pool = a_pool(9000, 16)
+    queries = pool[100:140]
+    whole = ExactSearch(pool, backend=TorchBackend).search(queries, 50)
+    monkeypatch.setattr("pipeline.mining.search._SCORES_AT_ONCE", 300)
+    few = ExactSearch(pool, backend=TorchBackend).search(queries, 50)
+    for one, other in zip(whole, few, strict=True):
+        assert one.rows.tolist() == other.rows.tolist()
+        assert one.scores.tolist() == other.scores.tolist()

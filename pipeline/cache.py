@@ -3,9 +3,10 @@
 A space is one rule (weights, prefix, token limit, dimension, pooling, kind of device); it is a
 folder, and in it lie segments: files of keys and vectors, each named by the hash of its bytes.
 A segment that is torn or damaged doesn't match its name and counts as not there. Writers never
-touch each other's segments, so any number of processes may share a cache. An index tells where a
-key lies (`pipeline.cache_index`), and vectors are read from there alone: a million cost as many
-reads as are asked for, and no more memory than they take.
+touch each other's segments, so any number of processes may share a cache, and nothing of a space is
+pruned while one of them uses it (`pipeline.cache_files`). An index tells where a key lies
+(`pipeline.cache_index`), and vectors are read from there alone: a million cost as many reads as are
+asked for, and no more memory than they take.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cache_files import in_use, mark_used
 from pipeline.cache_index import open_segment, read_index
 from pipeline.encoder import Encoder, Kind
 from pipeline.files import digest_bytes, digest_value, replacing
@@ -61,10 +63,14 @@ def text_key(text: str) -> bytes:
 
 
 class EmbeddingCache:
-    """One space on the disk."""
+    """One space on the disk.
+
+    Attributes:
+        folder: where.
+    """
 
     def __init__(self, folder: Path, dimension: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._row = np.dtype([("key", "u1", (32,)), ("vector", "<f4", (dimension,))])
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, Vector]:
@@ -82,24 +88,31 @@ class EmbeddingCache:
         """
         if not keys:
             return np.zeros(0, dtype=np.int64)
-        index = read_index(self._folder, self._row)
+        with in_use(self.folder):
+            return self._fill(keys, vectors)
+
+    def _fill(self, keys: Sequence[bytes], vectors: Vector) -> NDArray[np.int64]:
+        index = read_index(self.folder, self._row)
         names = list(index.segments)
         places, entries = index.find(keys)
         filled = [np.zeros(0, dtype=np.int64)]
         order = np.argsort(entries["segment"], kind="stable")
         ends = np.flatnonzero(np.diff(entries["segment"][order])) + 1
         for part in np.split(order, ends) if len(order) else ():
+            name = names[entries["segment"][part[0]]]
+            path = self.folder / f"{name}.npy"
             try:
-                rows = open_segment(self._folder / f"{names[entries['segment'][part[0]]]}.npy")
+                rows = open_segment(path)
             except FileNotFoundError:  # the cache was emptied meanwhile
                 continue
             vectors[places[part]] = rows["vector"][entries["row"][part]]
+            mark_used(path, changed=index.segments[name][1])
             filled.append(places[part])
         return np.sort(np.concatenate(filled))
 
     def settle(self) -> None:
         """Bring the index up to date, so that the next reader has nothing to check."""
-        read_index(self._folder, self._row)
+        read_index(self.folder, self._row)
 
     def add(self, vectors: Mapping[bytes, Vector]) -> None:
         """Write a segment.
@@ -114,7 +127,8 @@ class EmbeddingCache:
         buffer = io.BytesIO()
         np.save(buffer, rows, allow_pickle=False)
         content = buffer.getvalue()
-        with replacing(self._folder / f"{digest_bytes(content)}.npy") as temporary:
+        path = self.folder / f"{digest_bytes(content)}.npy"
+        with in_use(self.folder), replacing(path) as temporary:
             temporary.write_bytes(content)
 
 
@@ -175,6 +189,17 @@ def fill_missing(
     Raises:
         OSError: the disk is full.
     """
+    with in_use(cache.folder):
+        _fill_missing(cache, keys, vectors, compute, weight)
+
+
+def _fill_missing(
+    cache: EmbeddingCache,
+    keys: Sequence[bytes],
+    vectors: Vector,
+    compute: Callable[[Sequence[int], int, int], Vector],
+    weight: Callable[[int], int] | None,
+) -> None:
     missing = np.ones(len(keys), dtype=bool)
     missing[cache.fill(keys, vectors)] = False
     places: dict[bytes, list[int]] = {}

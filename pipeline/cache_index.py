@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cache_files import INDEX, SEGMENTS
 from pipeline.files import digest_bytes, digest_file, replacing
 
-INDEX = "index"
 KEY_BYTES = 32
 
 _ENTRY = np.dtype([("key", f"S{KEY_BYTES}"), ("segment", "<i4"), ("row", "<i4")])
@@ -59,7 +59,7 @@ def read_index(folder: Path, row: np.dtype[np.void]) -> Index:
     Raises:
         OSError: the disk is full.
     """
-    stamps = ((path.stem, _stamp(path)) for path in sorted(folder.glob("*.npy")))
+    stamps = ((path.stem, _stamp(path)) for path in sorted(folder.glob(SEGMENTS)))
     now = {name: stamp for name, stamp in stamps if stamp}
     known = _load(folder / INDEX)
     if known.segments == now:

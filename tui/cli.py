@@ -150,6 +150,9 @@ def make_parser() -> ArgumentParser:
     prune = add("prune", "show what can be made again, and remove it with --yes")
     prune.add_argument("run", metavar="RUN", nargs="?")
     prune.add_argument("--yes", action="store_true", help="remove it")
+    prune.add_argument(
+        "--vectors", type=int, metavar="GB", help="cached vectors to keep; what was used last stays"
+    )
     _check_unused(commands)
     return parser
 

@@ -9,6 +9,7 @@ from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.cache_files import KEPT_GIGABYTES, beyond, read_spaces, remove_spare
 from pipeline.chain import held_chains
 from pipeline.deploy.services import list_services, stop_service
 from pipeline.errors import BadInput, Failure
@@ -193,9 +194,15 @@ def _wait_for_end(folder: Path, what: str, output: Output) -> None:
 
 
 def prune_command(arguments: Namespace, output: Output) -> int:
-    """`embedsmith prune [RUN]`: sizes, and with `--yes` the removal, of what can be made again."""
+    """`embedsmith prune [RUN]`: sizes, and with `--yes` the removal, of what can be made again.
+
+    Cached vectors are every run's: they are pruned where no run is named, or where it is said how
+    much of them to keep.
+    """
     runs = [find_run(home(), arguments.run)] if arguments.run else list_runs(home())
     total = 0
+    if not arguments.run or arguments.vectors is not None:
+        total += _prune_vectors(arguments, output)
     for run in runs:
         if working_folders(run) or held_chains(run):
             output.say(f"{run.name}: a stage is running; nothing of it is removed now.")
@@ -210,3 +217,22 @@ def prune_command(arguments: Namespace, output: Output) -> int:
     verb = "Removed" if arguments.yes else "Could be removed with --yes:"
     output.say(f"{verb} {total / 1e6:.1f} MB. Decisions, replies and what is served stay.")
     return 0
+
+
+def _prune_vectors(arguments: Namespace, output: Output) -> int:
+    """Say, and with `--yes` remove, the cached vectors beyond what is kept; returns their bytes."""
+    kept = KEPT_GIGABYTES if arguments.vectors is None else arguments.vectors
+    spaces = read_spaces(cache_home())
+    size = sum(segment.size for space in spaces for segment in space.segments)
+    if size:
+        output.say(f"Cached vectors take {size / 1e6:.1f} MB; up to {kept} GB are kept.")
+    total = 0
+    for spare in beyond(spaces, kept * 10**9):
+        path = spare.folder.relative_to(cache_home())
+        since = time.strftime("%Y-%m-%d", time.localtime(spare.used / 1e9))
+        output.say(f"cache: {path}  {spare.size / 1e6:.1f} MB  not used since {since}")
+        output.record("prunable", {"cache": str(path), "bytes": spare.size})
+        total += remove_spare(spare) if arguments.yes else spare.size
+    if any(space.busy for space in spaces):
+        output.say("Cached vectors are in use; nothing of those is removed now.")
+    return total

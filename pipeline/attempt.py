@@ -28,7 +28,8 @@ from pipeline.files import (
     sweep,
     write_json,
 )
-from pipeline.gate import Nvml, open_nvml, pin, read_machine, require_gpu
+from pipeline.gate import pin, read_machine, require_gpu
+from pipeline.gpus import Nvml, open_nvml
 from pipeline.identity import Identity
 from pipeline.job import Job, plan_job
 from pipeline.journal import JournalWriter

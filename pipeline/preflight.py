@@ -13,7 +13,8 @@ from pathlib import Path
 from pipeline.base_checks import licence_check, training_check
 from pipeline.deploy.docker import Docker, require_docker
 from pipeline.errors import Failure
-from pipeline.gate import Check, GateReport, Gpu, gigabytes
+from pipeline.gate import Check, GateReport, gigabytes
+from pipeline.gpus import Gpu
 from pipeline.profiles import Profile
 from pipeline.tail import Image, Tail, read_image, read_tail, tail_checks
 

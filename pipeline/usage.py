@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.gate import Nvml
+from pipeline.gpus import Nvml
 
 _TEMPERATURE_GPU = 0
 """NVML_TEMPERATURE_GPU."""

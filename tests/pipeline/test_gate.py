@@ -9,9 +9,8 @@ import pynvml
 import pytest
 from fake_nvml import FakeNvml, Slice, a100, a100_40, h200, rtx_6000_ada, t4, v100
 
-from pipeline import gate
 from pipeline.errors import GateRefusal, MissingPart
-from pipeline.gate import Check, Nvml, pin, read_machine, require_gpu, to_row
+from pipeline.gate import Check, pin, read_machine, require_gpu, to_row
 from pipeline.preflight import (
     DISK_ADVISED,
     RAM_ADVISED,
@@ -196,11 +195,6 @@ def test_a_driver_too_old_for_an_architecture_or_mig_refuses_nothing():
     assert report.chosen.architecture == "unknown"
 
 
-def test_text_of_older_bindings_comes_as_bytes():
-    gpu = look(h200(), bytes_text=True).chosen
-    assert (gpu.name, gpu.uuid, gpu.driver) == ("NVIDIA H200", "GPU-h200", "580.95.05")
-
-
 def test_a_card_in_mig_mode_counts_by_its_devices_and_not_by_itself():
     halves = (Slice("MIG-1", "A100 MIG 3g.40gb", HALF), None, Slice("MIG-2", "x", HALF))
     report = look(mig_a100(*halves))
@@ -325,32 +319,9 @@ def test_the_report_is_json():
     assert (shut["open"], shut["chosen"]) == (False, None)
 
 
-def test_names_and_numbers_are_those_of_the_installed_library():
-    for name in (*vars(Nvml), *Nvml.__annotations__):
-        if name.startswith(("nvml", "NVML")):
-            assert hasattr(pynvml, name), name
-    for number, name in gate._ARCHITECTURES.items():
-        assert getattr(pynvml, f"NVML_DEVICE_ARCH_{name.upper()}") == number
-    for name in (*gate._DRIVER_REMEDIES, *gate._NO_MIG, "NVMLError_NotFound"):
-        assert issubclass(getattr(pynvml, name), pynvml.NVMLError)
-    assert pynvml.NVML_DEVICE_MIG_ENABLE == gate._MIG_ENABLED
-
-
-def test_the_real_library_is_asked_and_answers():
-    report = read_machine(gate.open_nvml(), {})
-    assert check(report, "gate").verdict == ("pass" if report.open else "refuse")
-
-
-def test_a_machine_without_the_binding_is_told_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(MissingPart, match="nvidia-ml-py") as caught:
-        gate.open_nvml()
-    assert "embedsmith rehearse" in caught.value.next_step
-
-
 def test_importing_the_gate_loads_neither_torch_nor_nvml():
     code = (
-        "import sys, pipeline.gate, pipeline.preflight\n"
+        "import sys, pipeline.gate, pipeline.gpus, pipeline.preflight\n"
         "print([m for m in ('torch', 'numpy', 'pynvml') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ import pytest
 from fake_nvml import FakeNvml, Slice, a100, h200
 
 from pipeline import usage
-from pipeline.gate import open_nvml
+from pipeline.gpus import open_nvml
 from pipeline.usage import GpuUsage, read_usage
 
 GB = 10**9

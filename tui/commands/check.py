@@ -7,7 +7,8 @@ from argparse import Namespace
 from dataclasses import replace
 
 from pipeline.errors import GateRefusal
-from pipeline.gate import Gpu, gigabytes, open_nvml, read_machine, to_row
+from pipeline.gate import gigabytes, read_machine, to_row
+from pipeline.gpus import Gpu, open_nvml
 from pipeline.packages import package_checks
 from pipeline.preflight import judge, read_surroundings
 from pipeline.profiles import base_recipe, find_profile

@@ -13,7 +13,8 @@ from pathlib import Path
 import platformdirs
 
 from pipeline.errors import Failure
-from pipeline.gate import Check, open_nvml, read_machine
+from pipeline.gate import Check, read_machine
+from pipeline.gpus import open_nvml
 from pipeline.packages import package_checks
 from pipeline.preflight import judge, preflight, read_surroundings
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, weights_folder

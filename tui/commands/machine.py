@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from pipeline.base_checks import licence_check, require_tuning_memory
-from pipeline.gate import open_nvml, read_machine, require_gpu
+from pipeline.gate import read_machine, require_gpu
+from pipeline.gpus import open_nvml
 from pipeline.profiles import Profile
 from pipeline.recipe import Recipe
 from tui.output import Output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from textual.widget import Widget
@@ -12,7 +11,7 @@ from pipeline.corpus.records import FileReport
 from pipeline.errors import Failure, as_failure
 from pipeline.journal import Event
 from pipeline.recipe import Recipe
-from pipeline.run import Result, Run, cache_home, slug
+from pipeline.run import Result, Run, cache_home
 from pipeline.settings import SdgSettings
 from tui.corpus_facts import read_estimate, read_finding_list, read_sets, read_table
 from tui.corpus_rows import (
@@ -31,9 +30,9 @@ from tui.corpus_rows import (
 from tui.off_loop import off_loop
 from tui.rows import Row, Tone
 from tui.screens.choosing import ChoosingScreen
+from tui.screens.eval_sets import take_eval_set
 from tui.watch import Job, Snapshot
 from tui.widgets.pane import ListPane, Pane
-from tui.widgets.paths import PathSuggester
 
 _LATER = ("sdg", "prep", "finetune", "eval", "export", "deploy", "verify")
 
@@ -309,39 +308,10 @@ class CorpusScreen(ChoosingScreen):
 
         self.app.push_screen(TextDialog("Suspected, not certain", build, text))
 
-    # The user's own queries
-
     def action_eval_set(self) -> None:
         """Take a BEIR folder of the user's own queries."""
-        self._begin(self._take_eval_set())
-
-    async def _take_eval_set(self) -> None:
-        from pipeline.eval.sets import copy_eval_set
-        from tui.screens.dialogs import Question
-
-        run = self._run
-        if run is None:
-            return
-        text = await self.ask(
-            "BEIR folder of your queries", suggester=PathSuggester(), look=_beir, check=_check_beir
-        )
-        if text is None:
-            return
-        path = Path(text.strip()).expanduser().resolve()
-        name = slug(path.name)
-        lines = ("Results keep the queries that they were measured with.",)
-        if (run.eval_sets_path / name).exists() and not await self.wizard.push_screen_wait(
-            Question(f"Replace the queries {name}?", lines)
-        ):
-            return
-        self.wizard.say(f"reading {name} ...")
-        try:
-            await off_loop(lambda _stopped: copy_eval_set(run, path, name))
-        except (Failure, OSError) as error:
-            self.wizard.fail(as_failure(error))
-            return
-        self.wizard.say(f"Your queries {name} will be measured, too.", "good")
-        self.wizard.read_run()
+        if self._run:
+            self._begin(take_eval_set(self, self._run))
 
     # Rows
 
@@ -391,19 +361,3 @@ class CorpusScreen(ChoosingScreen):
         if self._estimate:
             lines.append(("Ahead", self._estimate, "strong"))
         return foot_rows(lines, width)
-
-
-async def _beir(text: str) -> str:
-    """Says whether a path that is being typed is a BEIR folder."""
-    await _check_beir(text)
-    return "BEIR folder"
-
-
-async def _check_beir(text: str) -> None:
-    from pipeline.beir import is_beir_folder
-    from tui.sources import existing
-
-    if not text.strip():
-        raise ValueError("the path of a BEIR folder")
-    if not await off_loop(lambda _stopped: is_beir_folder(existing(text.strip()))):
-        raise ValueError("no BEIR folder: it has corpus.jsonl, queries.jsonl and qrels/")

@@ -302,7 +302,8 @@ def _no_tensorrt(rehearsal: bool) -> str:
     """Why no TensorRT plan can be built here; empty where one can."""
     from importlib.util import find_spec
 
-    from pipeline.gate import open_nvml, read_machine
+    from pipeline.gate import read_machine
+    from pipeline.gpus import open_nvml
 
     if rehearsal:
         return "a rehearsal uses no GPU"

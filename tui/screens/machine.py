@@ -10,7 +10,8 @@ from typing import ClassVar
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
-from pipeline.gate import Check, GateReport, Gpu, gigabytes
+from pipeline.gate import Check, GateReport, gigabytes
+from pipeline.gpus import Gpu
 from pipeline.profiles import REHEARSAL_PROFILE, known_profiles
 from pipeline.recipe import Recipe
 from pipeline.run import home
@@ -147,7 +148,8 @@ class MachineScreen(StepScreen):
 
 def read_report(profile_id: str) -> GateReport:
     """The gate and everything else that a run of this profile needs of the machine."""
-    from pipeline.gate import open_nvml, read_machine
+    from pipeline.gate import read_machine
+    from pipeline.gpus import open_nvml
     from pipeline.packages import package_checks
     from pipeline.preflight import judge, read_surroundings
     from pipeline.profiles import find_profile

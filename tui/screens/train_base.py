@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from pipeline.errors import Failure, as_failure
-from pipeline.gate import open_nvml
+from pipeline.gpus import open_nvml
 from pipeline.schedule import Schedule, schedule_for
 from pipeline.usage import GpuUsage, read_usage
 from tui.kept_counts import KeptCounts, count_kept, counts_mark

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.errors import BadRecipe
-from pipeline.gate import Check, Gpu, gigabytes
+from pipeline.gate import Check, gigabytes
+from pipeline.gpus import Gpu
 from pipeline.profiles import Profile
 from pipeline.recipe import Recipe
 

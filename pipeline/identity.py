@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import digest_file, digest_value
+from pipeline.files import digest_file, digest_folder, digest_value
 from pipeline.profiles import Profile, find_profile
 from pipeline.recipe import Recipe, flatten
 from pipeline.run import Run
 from pipeline.sdg.rounds import last_round
-from pipeline.settings import BASE_TEACHER
+from pipeline.settings import BASE_TEACHER, PYTHON_PROBE
 from pipeline.stage import Stage
 from pipeline.weights import folder_digest, weights_digest
 
@@ -202,6 +202,17 @@ def task_digests(run: Run, recipe: Recipe) -> dict[str, list[str]]:
         kind: [digest_file(path) if path.is_file() else "" for path in paths]
         for kind, paths in found.items()
     }
+
+
+def probe_digest(run: Run, recipe: Recipe) -> str:
+    """What the user's own set in `finetune.probe` holds; empty for none.
+
+    The one that ships with Python is named by the setting, and a missing one is said when training.
+    """
+    wanted = recipe.finetune.probe
+    if wanted in ("", PYTHON_PROBE):
+        return ""
+    return digest_value(digest_folder(run.path / Path(wanted).expanduser()))
 
 
 def base_digest(profile: Profile, cache: Path) -> str:

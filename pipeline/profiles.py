@@ -19,6 +19,9 @@ from pipeline.recipe import Recipe, apply
 REHEARSAL_PROFILE = "sentence-transformers/all-MiniLM-L6-v2"
 """The one profile that needs no GPU, and the one that a rehearsal uses."""
 
+_POOLING = "1_Pooling/config.json"
+_PROMPTS = "config_sentence_transformers.json"
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -174,14 +177,7 @@ def _hub_snapshot(profile: Profile) -> Path | None:
 
 
 def _folder_profile(folder: Path) -> Profile:
-    modules_path = folder / "modules.json"
-    if not modules_path.is_file():
-        raise BadInput(
-            f"{folder} is no sentence-transformers model: it has no modules.json.",
-            safe="Nothing was changed.",
-            next_step="Give the folder that SentenceTransformer.save_pretrained wrote.",
-        )
-    kinds = [str(module["type"]).rpartition(".")[2] for module in read_json(modules_path)]
+    kinds = _module_kinds(folder)
     if kinds[:2] != ["Transformer", "Pooling"] or set(kinds[2:]) - {"Normalize"}:
         raise BadInput(
             f"{folder} has the modules {', '.join(kinds)}; only Transformer, Pooling and "
@@ -189,11 +185,10 @@ def _folder_profile(folder: Path) -> Profile:
             safe="Nothing was changed.",
             next_step="Choose a model without further modules.",
         )
-    pooling = read_json(folder / "1_Pooling" / "config.json")
-    config = read_json(folder / "config.json")
-    prompts: dict[str, str] = {}
-    if (folder / "config_sentence_transformers.json").is_file():
-        prompts = read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    pooling = _read_object(folder, _POOLING)
+    config = _read_object(folder, "config.json")
+    prompts = _prompts(folder)
+    width = pooling.get("embedding_dimension") or pooling.get("word_embedding_dimension")
     return Profile(
         id=str(folder),
         title=folder.name,
@@ -201,12 +196,68 @@ def _folder_profile(folder: Path) -> Profile:
         architecture="sentence_transformers",
         pooling=_pooling_mode(pooling, folder),
         normalize="Normalize" in kinds,
-        query_prefix=prompts.get("query", ""),
-        passage_prefix=prompts.get("passage") or prompts.get("document") or "",
-        dimension=int(pooling.get("embedding_dimension") or pooling["word_embedding_dimension"]),
+        query_prefix=prompts["query"],
+        passage_prefix=prompts["passage"] or prompts["document"],
+        dimension=_whole_number(folder, _POOLING, "dimension", width),
         matryoshka=(),
         tokens_max=_tokens_max(folder, config),
         licence="the model's own",
+    )
+
+
+def _module_kinds(folder: Path) -> list[str]:
+    """The classes of a sentence-transformers model's modules, in order."""
+    modules = _read(folder, "modules.json")
+    if not isinstance(modules, list) or not all(
+        isinstance(module, dict) and "type" in module for module in modules
+    ):
+        raise _unusable(folder, "its modules.json lists no modules")
+    return [str(module["type"]).rpartition(".")[2] for module in modules]
+
+
+def _prompts(folder: Path) -> dict[str, str]:
+    """The prefixes that a model takes, empty where it has none."""
+    named = _read_if_there(folder, _PROMPTS).get("prompts") or {}
+    if not isinstance(named, dict):
+        raise _unusable(folder, f"the prompts in {_PROMPTS} have no names")
+    prompts = {kind: named.get(kind) or "" for kind in ("query", "passage", "document")}
+    if not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise _unusable(folder, f"the prompts in {_PROMPTS} are no texts")
+    return prompts
+
+
+def _read(folder: Path, name: str) -> Any:
+    if not (folder / name).is_file():
+        raise _unusable(folder, f"it has no {name}")
+    try:
+        return read_json(folder / name)
+    except BadInput as error:
+        raise _unusable(folder, f"{name} can't be read ({error.happened})") from error
+
+
+def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
+    document = _read(folder, name)
+    if not isinstance(document, dict):
+        raise _unusable(folder, f"{name} holds no JSON object")
+    return document
+
+
+def _read_if_there(folder: Path, name: str) -> Mapping[str, Any]:
+    return _read_object(folder, name) if (folder / name).is_file() else {}
+
+
+def _whole_number(folder: Path, name: str, what: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise _unusable(folder, f"{name} says no {what} ({value!r})") from error
+
+
+def _unusable(folder: Path, why: str) -> BadInput:
+    return BadInput(
+        f"{folder} is no usable sentence-transformers model: {why}.",
+        safe="Nothing was changed.",
+        next_step="Give the folder that SentenceTransformer.save_pretrained wrote.",
     )
 
 
@@ -241,18 +292,20 @@ _POSITIONS_AFTER_PADDING = frozenset(
 
 
 def _tokens_max(folder: Path, config: Mapping[str, Any]) -> int:
-    positions = int(config.get("max_position_embeddings") or 512)
-    if config.get("model_type") in _POSITIONS_AFTER_PADDING:
+    def number(name: str, what: str, value: Any) -> int:
+        return _whole_number(folder, name, what, value)
+
+    most = "max_position_embeddings"
+    positions = number("config.json", most, config.get(most) or 512)
+    if str(config.get("model_type")) in _POSITIONS_AFTER_PADDING:
         # They count from the padding token's number on: 514 positions are 512 tokens.
         padding = config.get("pad_token_id")
-        positions -= 1 + (1 if padding is None else int(padding))
+        positions -= 1 + (1 if padding is None else number("config.json", "pad_token_id", padding))
     limits = [positions]
-    sentence_config = folder / "sentence_bert_config.json"
-    if sentence_config.is_file() and (limit := read_json(sentence_config).get("max_seq_length")):
-        limits.append(int(limit))
-    tokenizer_config = folder / "tokenizer_config.json"
-    if tokenizer_config.is_file():
-        limit = read_json(tokenizer_config).get("model_max_length")
-        if isinstance(limit, int) and limit < 1_000_000:
-            limits.append(limit)
+    sentence_config = "sentence_bert_config.json"
+    if limit := _read_if_there(folder, sentence_config).get("max_seq_length"):
+        limits.append(number(sentence_config, "max_seq_length", limit))
+    limit = _read_if_there(folder, "tokenizer_config.json").get("model_max_length")
+    if isinstance(limit, int) and limit < 1_000_000:
+        limits.append(limit)
     return min(limits)

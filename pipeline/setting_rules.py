@@ -55,6 +55,8 @@ AT_LEAST: dict[str, float] = {
     "encoder.dimension": 0,
     "prep.hard_negatives": 0,
     "prep.search_depth": 1,
+    # Below it hardly a candidate is left, and a negative share means nothing.
+    "prep.positive_percentage": 0.01,
     "prep.positive_margin": 0,
     "prep.skip": 0,
     "prep.sample_from": 0,

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 BASE_TEACHER = "base"
 """The name of the base model as a teacher in training."""
 
+PYTHON_PROBE = "python"
+"""The name of the probe that every machine has: docstrings of Python's standard library."""
+
 
 @dataclass(frozen=True)
 class CorpusSettings:

@@ -13,13 +13,14 @@ from pipeline.deploy.records import ServiceRecord
 from pipeline.deploy.services import find_service
 from pipeline.errors import BadInput, Failure
 from pipeline.eval.sets import eval_sets_digest
-from pipeline.files import digest_file, digest_folder, digest_value, read_json
+from pipeline.files import digest_file, read_json
 from pipeline.identity import (
     CAME_LATER,
     Identity,
     base_digest,
     lesson_digests,
     miner_digests,
+    probe_digest,
     settings_of,
     task_digests,
 )
@@ -243,10 +244,9 @@ def _other_inputs(
     if "tasks" in stage.also and (tasks := task_digests(run, recipe)):
         # Only where there are any, so that they made no earlier result stale.
         inputs["tasks"] = tasks
-    if "probe" in stage.also and recipe.finetune.probe not in ("", "python"):
-        # Only a user's own set: what ships with Python is named by the setting.
-        folder = run.path / Path(recipe.finetune.probe).expanduser()
-        inputs["probe"] = digest_value(digest_folder(folder))
+    if "probe" in stage.also and (probe := probe_digest(run, recipe)):
+        # Only where there is one, as with tasks.
+        inputs["probe"] = probe
     if "documents" in stage.also:
         # Which ones follows from the corpus and the seed.
         inputs["documents"] = int(options.get("documents", TRIAL_DOCUMENTS))

@@ -33,7 +33,7 @@ def load_beir(folder: Path) -> Loaded:
             safe="Nothing was changed.",
             next_step="Add the qrels, or give a folder of plain documents.",
         )
-    sets = {role: read_beir(folder, role) for role in _PRECEDENCE if role in splits}
+    sets = {role: read_beir(folder, role, mended=True) for role in _PRECEDENCE if role in splits}
     entries, unused = _entries(next(iter(sets.values())), _titles(folder))
     samples, warnings, shared = _samples(sets, {entry.path: entry for entry in entries})
     if len(sets) == 1:

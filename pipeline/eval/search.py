@@ -51,16 +51,17 @@ class _Counter:
         """What reports (done, total) of the uncached among the next `texts`."""
 
         def report(done: int, uncached: int) -> None:
-            self._context.control.poll()
-            now = self._before + texts - uncached + done
-            self._context.events.progress(now, self._total, "texts encoded")
+            self._say(self._before + texts - uncached + done)
 
         return report
 
     def add(self, texts: int) -> None:
         """Say that the next `texts` are all encoded."""
         self._before += texts
-        self._context.events.progress(self._before, self._total, "texts encoded")
+        self._say(self._before)
+
+    def _say(self, done: int) -> None:
+        self._context.report(done, self._total, "texts encoded")
 
 
 def search(context: Context, sets: Sequence[NamedSet]) -> Found:

@@ -88,7 +88,8 @@ def execute(context: Context) -> Outcome:
     plan = _write_plan(context, library, shapes)
     files += [PLAN] if plan else []
     write_manifest(context.folder, _manifest(context, reference, limits, files, plan))
-    _step(context, _steps(context), "exported")
+    # Without a poll: what is finished is kept, whatever is asked now.
+    context.events.progress(_steps(context), _steps(context), "exported")
     return Outcome(
         outputs=(MANIFEST, PARITY, TOKENIZER, CANARIES, *graphs, *([PLAN] if plan else [])),
         summary=_summary(context, reports, plan),
@@ -255,5 +256,4 @@ def _steps(context: Context) -> int:
 
 
 def _step(context: Context, done: int, what: str) -> None:
-    context.control.poll()
-    context.events.progress(done, _steps(context), what)
+    context.report(done, _steps(context), what)

@@ -17,10 +17,7 @@ from pipeline.finetune.docstrings import docstring_task
 from pipeline.finetune.stopping import Comparison, compare
 from pipeline.finetune.validation import Scores, mean
 from pipeline.recipe import Recipe
-
-PYTHON = "python"
-"""The probe that every machine has."""
-
+from pipeline.settings import PYTHON_PROBE
 
 _ROUNDING = 1e-9
 """Of a mean of doubles from 0 to 1, with room to spare."""
@@ -113,16 +110,16 @@ def probe_task(recipe: Recipe, root: Path) -> tuple[str, EvalSet] | None:
         BadRecipe: `finetune.probe` is neither `python` nor a BEIR folder.
         BadInput: the folder is damaged; file and line are named.
     """
-    wanted = recipe.finetune.probe or (PYTHON if recipe.finetune.interpolate else "")
+    wanted = recipe.finetune.probe or (PYTHON_PROBE if recipe.finetune.interpolate else "")
     if not wanted:
         return None
-    if wanted == PYTHON:
+    if wanted == PYTHON_PROBE:
         task = docstring_task()
         return None if task is None else ("docstrings of Python's standard library", task)
     folder = root / Path(wanted).expanduser()
     if not is_beir_folder(folder) or not (splits := beir_splits(folder)):
         raise BadRecipe(
-            f"finetune.probe = {wanted!r} is neither {PYTHON!r} nor a folder in BEIR form "
+            f"finetune.probe = {wanted!r} is neither {PYTHON_PROBE!r} nor a folder in BEIR form "
             "(corpus.jsonl, queries.jsonl, qrels/test.tsv).",
             safe="Nothing was trained, and every earlier result is kept.",
             next_step="Give the folder's full path, or set finetune.probe=python.",
@@ -132,4 +129,4 @@ def probe_task(recipe: Recipe, root: Path) -> tuple[str, EvalSet] | None:
 
 def is_foreign(recipe: Recipe) -> bool:
     """Whether the probe's domain is another one than the documents'."""
-    return bool(recipe.finetune.probe not in ("", PYTHON) or recipe.corpus.source != PYDOC)
+    return bool(recipe.finetune.probe not in ("", PYTHON_PROBE) or recipe.corpus.source != PYDOC)

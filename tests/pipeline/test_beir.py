@@ -1,5 +1,7 @@
 """BEIR folders: read, written, refused by file and line."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.beir import EvalSet, is_beir_folder, passage_text, read_beir, write_beir
@@ -51,4 +53,60 @@ def test_a_bad_line_is_named(tmp_path, file, line, message):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"corpus\.jsonl"):
+        read_beir(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "named"),
+    [
+        ("corpus.jsonl", '{"_id": "p-4", "text": "a \\ud83d b"}', "line 4: 'p-4'"),
+        ("corpus.jsonl", '{"_id": "p-4", "title": "\\udfff", "text": "b"}', "line 4: 'p-4'"),
+        ("corpus.jsonl", '{"_id": "p\\ud800", "text": "b"}', r"line 4: 'p\\ud800'"),
+        ("queries.jsonl", '{"_id": "q-3", "text": "\\ud800?"}', "line 3: 'q-3'"),
+        (
+            "queries.jsonl",
+            '{"_id": "q-3", "text": "?", "metadata": {"a": ["\\ud800"]}}',
+            "line 3: 'q-3'",
+        ),
+    ],
+)
+def test_half_a_surrogate_pair_is_named_with_its_line(tmp_path, file, line, named):
+    write_beir(tmp_path, SET, "test")
+    with (tmp_path / file).open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(BadInput, match=f"{file}, {named} holds half a surrogate pair") as caught:
+        read_beir(tmp_path, "test")
+    caught.value.happened.encode()
+    assert read_beir(tmp_path, "test", mended=True).qrels == SET.qrels
+
+
+def test_a_whole_surrogate_pair_and_what_is_not_used_stop_nothing(tmp_path):
+    write_beir(tmp_path, SET, "test")
+    with (tmp_path / "corpus.jsonl").open("a") as stream:
+        stream.write('{"_id": "p-4", "text": "\\ud83d\\ude00", "url": "\\ud83d"}\n')
+    assert read_beir(tmp_path, "test").passages["p-4"] == "😀"
+
+
+@pytest.mark.parametrize(
+    ("damaged", "file", "key"),
+    [
+        ({"queries": {"q-1": "\ud800"}}, "queries.jsonl", "q-1"),
+        ({"passages": {"p-1": "me", "p-2": "\ud800"}}, "corpus.jsonl", "p-2"),
+        ({"details": {"q-2": {"a": ["\ud800"]}}}, "queries.jsonl", "q-2"),
+    ],
+)
+def test_half_a_surrogate_pair_is_never_written(tmp_path, damaged, file, key):
+    write_beir(tmp_path, SET, "test")
+    before = (tmp_path / file).read_text()
+    with pytest.raises(BadInput, match=f"{file} can't be written: '{key}' holds half"):
+        write_beir(tmp_path, replace(SET, **damaged), "test")
+    assert (tmp_path / file).read_text() == before
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_byte_that_is_no_utf8_is_named_with_its_line(tmp_path):
+    write_beir(tmp_path, SET, "test")
+    with (tmp_path / "qrels" / "test.tsv").open("ab") as stream:
+        stream.write("q-é\tp-1\t1\n".encode("latin-1"))
+    with pytest.raises(BadInput, match=r"test\.tsv, line 5: there is no query 'q-\\udce9'"):
         read_beir(tmp_path, "test")

@@ -9,6 +9,7 @@ import pytest
 import pipeline.cache
 import pipeline.cache_index
 from pipeline.cache import EmbeddingCache, encode_cached, text_key
+from pipeline.cache_files import beyond, read_spaces, remove_spare
 from pipeline.encoder import Encoder, load_encoder
 from pipeline.errors import Cancelled
 from pipeline.settings import EncoderSettings
@@ -217,3 +218,12 @@ def test_more_vectors_than_memory_should_hold_lie_in_a_file_that_goes_with_the_p
 def test_a_space_of_another_dimension_is_not_read(tmp_path):
     EmbeddingCache(tmp_path, 2).add({text_key("a"): np.zeros(2, np.float32)})
     assert EmbeddingCache(tmp_path, 3).find([text_key("a")]) == {}
+
+
+def test_what_was_pruned_is_encoded_again(ask, encoder, tmp_path):
+    ask(TEXTS)
+    assert sum(remove_spare(spare) for spare in beyond(read_spaces(tmp_path), 0)) > 0
+    assert segments(tmp_path) == []
+    vectors, misses = ask(TEXTS)
+    assert misses == 30
+    assert np.array_equal(vectors, encoder.encode(TEXTS, "passage"))

@@ -1,6 +1,8 @@
 """Profiles: data, gated unless it is the rehearsal's, folders read for what they say."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,81 @@ def test_a_folder_with_foreign_modules_is_refused(tmp_path):
     (tmp_path / "modules.json").unlink()
     with pytest.raises(BadInput, match=r"modules\.json"):
         find_profile(str(tmp_path))
+
+
+@pytest.fixture
+def described(tmp_path):
+    """What a sentence-transformers folder says of itself; its weights are not there."""
+    folder = weights_folder(find_profile(REHEARSAL_PROFILE))
+    return Path(
+        shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("1_Pooling/config.json", None, "it has no 1_Pooling/config.json"),
+        ("1_Pooling/config.json", '{"pooling', "1_Pooling/config.json can't be read"),
+        ("1_Pooling/config.json", "[]", "1_Pooling/config.json holds no JSON object"),
+        ("1_Pooling/config.json", '{"pooling_mode": "mean"}', "says no dimension"),
+        ("1_Pooling/config.json", '{"pooling_mode": "weightedmean"}', "mean, cls and last are"),
+        ("1_Pooling/config.json", '{"pooling_mode_max_tokens": true}', "mean, cls and last are"),
+        ("1_Pooling/config.json", "{}", "mean, cls and last are"),
+        ("modules.json", None, "it has no modules.json"),
+        ("modules.json", "{", "modules.json can't be read"),
+        ("modules.json", '{"a": 1}', "modules.json lists no modules"),
+        ("modules.json", "[1]", "modules.json lists no modules"),
+        ("config.json", None, "it has no config.json"),
+        ("config.json", "\x80", "config.json can't be read"),
+        ("config.json", "7", "config.json holds no JSON object"),
+        ("config.json", '{"max_position_embeddings": "many"}', "says no max_position_embeddings"),
+        (
+            "config.json",
+            '{"model_type": "roberta", "pad_token_id": [1]}',
+            r"says no pad_token_id \(\[1\]\)",
+        ),
+        ("config_sentence_transformers.json", "[]", "holds no JSON object"),
+        ("config_sentence_transformers.json", '{"prompts": [1]}', "the prompts in"),
+        ("config_sentence_transformers.json", '{"prompts": {"query": 1}}', "the prompts in"),
+        ("sentence_bert_config.json", '{"max_seq_length": "long"}', "says no max_seq_length"),
+        ("tokenizer_config.json", "{", "tokenizer_config.json can't be read"),
+    ],
+)
+def test_a_damaged_folder_is_refused_with_what_is_wrong_in_it(described, name, content, said):
+    path = described / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content, encoding="latin-1")
+    with pytest.raises(BadInput, match=said) as caught:
+        find_profile(str(described))
+    assert str(described) in caught.value.happened
+    assert caught.value.safe
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("pooling", "understood"),
+    [("mean", "mean"), ("cls", "cls"), ("lasttoken", "last"), ("last", "last")],
+)
+def test_a_pooling_is_understood_by_either_way_of_saying_it(described, pooling, understood):
+    path = described / "1_Pooling" / "config.json"
+    path.write_text(json.dumps({"pooling_mode": pooling, "embedding_dimension": 384}))
+    assert find_profile(str(described)).pooling == understood
+    named = {"mean": "mean_tokens", "cls": "cls_token"}.get(pooling, "lasttoken")
+    flags = {f"pooling_mode_{named}": True, "word_embedding_dimension": 384}
+    path.write_text(json.dumps(flags))
+    assert find_profile(str(described)).pooling == understood
+
+
+def test_prompts_that_are_not_there_or_nothing_are_none(described):
+    path = described / "config_sentence_transformers.json"
+    path.write_text('{"prompts": {"query": null, "document": "read: ", "sts": null}}')
+    profile = find_profile(str(described))
+    assert (profile.query_prefix, profile.passage_prefix) == ("", "read: ")
+    path.unlink()
+    assert find_profile(str(described)).query_prefix == ""
 
 
 def test_weights_are_hashed_once_and_noticed_when_changed(tmp_path):

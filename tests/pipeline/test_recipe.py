@@ -66,6 +66,8 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name():
         ("sdg.threshold", 11),
         ("sdg.complexity_min", 6),
         ("prep.positive_percentage", 1.2),
+        ("prep.positive_percentage", 0),
+        ("prep.positive_percentage", -0.95),
         ("eval.k", []),
         ("eval.k", [0]),
         ("export.dtypes", ["int8"]),
@@ -80,6 +82,12 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name():
 def test_a_value_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(BadRecipe, match=name.replace(".", r"\.")):
         apply(Recipe(), {name: value}, "--set")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.95, 1])
+def test_a_share_of_the_positives_score_up_to_all_of_it_is_taken(share):
+    applied = apply(Recipe(), {"prep.positive_percentage": share}, "test")
+    assert applied.prep.positive_percentage == share
 
 
 def test_distillation_without_a_teacher_is_refused_by_name():

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from runs import make_run
 
+from pipeline.beir import EvalSet, write_beir
 from pipeline.errors import BadInput
 from pipeline.identity import CAME_LATER, NOT_IDENTITY, Identity, settings_of
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile
@@ -116,3 +118,24 @@ def test_a_window_sees_the_other_stages_where_one_cannot_start(tmp_path):
     corpus, sdg, *_ = status_of_run(run, "", tmp_path / "cache", lenient=True)
     assert (corpus.state, sdg.state) == ("failed", "waiting")
     assert "gone" in corpus.reason
+
+
+def test_what_a_probe_s_folder_holds_is_part_of_what_training_is_made_from(tmp_path):
+    run = make_run(tmp_path / "home", 20, through="prep")
+    folder = tmp_path / "general"
+    write_beir(folder, EvalSet({"q": "who?"}, {"p": "me"}, {"q": {"p": 1}}), "test")
+
+    def training(**settings):
+        named = {f"finetune.{name}": value for name, value in settings.items()}
+        recipe = apply(run.recipe(""), named, "test")
+        return status_of_run(run, "", tmp_path / "cache", recipe=recipe)[3].identity
+
+    before = training(probe=str(folder))
+    (folder / "corpus.jsonl").touch()
+    assert training(probe=str(folder)) == before, "its time is not its content"
+    write_beir(folder, EvalSet({"q": "who?"}, {"p": "you"}, {"q": {"p": 1}}), "test")
+    after = training(probe=str(folder))
+    assert after.settings == before.settings
+    assert after.fingerprint != before.fingerprint
+    for plain in (training(), training(probe="python")):
+        assert "probe" not in plain.inputs

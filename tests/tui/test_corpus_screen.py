@@ -296,6 +296,8 @@ def test_the_slice_asks_before_later_results_become_stale_and_shows_who_is_outsi
         await pilot.press("enter")
         await scanned(pilot, wizard)
         assert wizard.screen.check_action("seed", ()) is False
+        # Until the worker has left, the run is read again, over what is put in here.
+        await until(pilot, lambda: wizard.jobs.idle and wizard._reading is None)
         corpus = wizard.snapshot.results["corpus"]
         made = {**wizard.snapshot.results, "sdg": replace(corpus, stage="sdg")}
         wizard.snapshot = replace(wizard.snapshot, results=made)

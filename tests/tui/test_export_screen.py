@@ -133,7 +133,7 @@ def test_a_rehearsal_and_a_machine_without_gpu_offer_no_plan(tmp_path, monkeypat
         raise GateRefusal("No driver.", safe="All.", next_step="Install it.")
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr("pipeline.gate.open_nvml", no_driver)
+    monkeypatch.setattr("pipeline.gpus.open_nvml", no_driver)
     place = read_place(tmp_path / "gone", False)
     assert (place.no_tensorrt, place.sizes) == ("No driver", {})
 

@@ -126,3 +126,12 @@ def test_a_beir_folder_without_qrels_is_bad_input(write_beir_folder, distinct_te
     (folder / "qrels" / "test.tsv").unlink()
     with pytest.raises(BadInput, match=r"holds no train\.tsv"):
         load_beir(folder)
+
+
+def test_half_a_surrogate_pair_in_one_passage_stops_no_other(write_beir_folder, distinct_text):
+    passages = {"p1": distinct_text(1), "p2": distinct_text(2)}
+    folder = write_beir_folder(passages, {"test": {"q1": ["p1"], "q2": ["p2"]}})
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace('"w1x0 ', '"w1x0\\ud83d '))
+    assert "\\ud83d" in corpus.read_text()
+    assert [entry.content for entry in load_beir(folder).entries] == [*passages.values()]

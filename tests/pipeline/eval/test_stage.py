@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.errors import BadInput, StageFailure, Terminated
+from pipeline.errors import BadInput, Cancelled, StageFailure, Terminated
 from pipeline.eval.records import (
     SYSTEMS,
     read_eval,
@@ -100,6 +100,14 @@ def test_progress_counts_every_text_of_both_models_once(make_context):
     assert {(total, what) for _, total, what in steps} == {(32, "texts encoded")}
     assert [done for done, _, _ in steps] == sorted(done for done, _, _ in steps)
     assert steps[-1][0] == 32
+
+
+def test_what_is_encoded_is_said_before_a_cancel_ends_the_stage(make_context, interrupting_control):
+    context = make_context(control=interrupting_control(0, Cancelled()))
+    with pytest.raises(Cancelled):
+        execute(context)
+    ((done, total, _),) = context.events.steps
+    assert 0 < done < total
 
 
 def test_an_interrupted_stage_called_again_gives_the_same_files(make_context, interrupting_control):

@@ -2,17 +2,19 @@
 
 import filecmp
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from surroundings import Control
 from tokenizers import Tokenizer
 
-from pipeline.errors import BadRecipe, MissingPart, StageFailure
+from pipeline.errors import BadRecipe, Cancelled, MissingPart, StageFailure
 from pipeline.export import stage
 from pipeline.export.canaries import TEXTS
 from pipeline.export.graph import EmbeddingGraph, make_graph
 from pipeline.export.parity import open_session, run_graph
-from pipeline.export.records import read_canaries, read_manifest
+from pipeline.export.records import read_canaries, read_manifest, write_manifest
 from pipeline.files import digest_file
 
 
@@ -84,6 +86,27 @@ def test_a_repeated_export_is_bit_equal_and_cleans_up_after_a_kill(exported, mak
     )
     equal, *others = filecmp.cmpfiles(first.folder, again.folder, names, shallow=False)
     assert (equal, others) == (names, [[], []])
+
+
+def test_a_cancel_at_the_first_step_comes_after_the_step_was_said(make_context):
+    context = replace(make_context(), control=Control(Cancelled()))
+    with pytest.raises(Cancelled):
+        stage.execute(context)
+    assert context.events.steps == [(0, 3, "fine-tuned model encoded")]
+
+
+def test_a_cancel_that_comes_when_all_is_written_loses_nothing(make_context, monkeypatch):
+    context = make_context(dtypes=["fp32"])
+
+    def written_then_cancelled(*arguments):
+        write_manifest(*arguments)
+        context.control.error = Cancelled()
+
+    monkeypatch.setattr(stage, "write_manifest", written_then_cancelled)
+    # The graphs take long, and what comes after them is looked at.
+    monkeypatch.setattr(stage, "_write_graphs", lambda *_: ([], []))
+    assert "manifest.json" in stage.execute(context).outputs
+    assert context.events.steps[-1] == (3, 3, "exported")
 
 
 def test_a_failed_parity_fails_the_stage_and_keeps_its_report(make_context, monkeypatch):

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache_files import in_use, mark_used
+from pipeline.cache_files import EMBEDDINGS, in_use, mark_used
 from pipeline.cache_index import open_segment, read_index
 from pipeline.encoder import Encoder, Kind
 from pipeline.files import digest_bytes, digest_value, replacing
@@ -157,7 +157,7 @@ def encode_cached(
         OSError: the disk is full.
     """
     space = space_of(encoder, kind, weights_digest)
-    folder = cache_folder / "embeddings" / space
+    folder = cache_folder / EMBEDDINGS / space
     cache = EmbeddingCache(folder, encoder.dimension)
     keys = [text_key(text) for text in texts]
     vectors = _room(len(texts), encoder.dimension, cache_folder)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-CACHES = ("embeddings", "rerankings")
+EMBEDDINGS, RERANKINGS = CACHES = ("embeddings", "rerankings")
 """The folders of spaces in the machine's cache."""
 
 KEPT_GIGABYTES = 20

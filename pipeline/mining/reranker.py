@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from pipeline.cache import EmbeddingCache, Vector, fill_missing
+from pipeline.cache_files import RERANKINGS
 from pipeline.encoder import precision_on, readable, side_by_side, without_graph
 from pipeline.encoder_files import UNREADABLE, misfit
 from pipeline.errors import BadInput, StageFailure, brief
@@ -170,7 +171,7 @@ def score_cached(
     precision = [] if device == "cpu" else ["bfloat16"]
     rule = [FORMAT, weights_digest, reranker.tokens_max, device, *precision]
     space = digest_value(rule)[:16]
-    cache = EmbeddingCache(cache_folder / "rerankings" / space, 1)
+    cache = EmbeddingCache(cache_folder / RERANKINGS / space, 1)
     keys = [_pair_key(pair) for pair in pairs]
     scores = np.zeros((len(pairs), 1), dtype=np.float32)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.cache_files import EMBEDDINGS
 from pipeline.context import Context
 from pipeline.corpus.records import Passage
 from pipeline.errors import Busy, MissingPart
@@ -126,7 +127,7 @@ class BaseRetriever:
         from pipeline.cache import EmbeddingCache, space_of, text_key
 
         space = space_of(self._encoder, "query", self._digest)
-        folder = self._context.cache / "embeddings" / space
+        folder = self._context.cache / EMBEDDINGS / space
         cache = EmbeddingCache(folder, self._encoder.dimension)
         keys = {text_key(text): text for text in self._questions}
         fresh = keys.keys() - cache.find(keys).keys()

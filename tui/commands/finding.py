@@ -12,6 +12,7 @@ from pipeline.corpus.records import PYDOC
 from pipeline.profiles import REHEARSAL_PROFILE, Profile, find_profile
 from pipeline.recipe import Recipe, flatten, parse_setting
 from pipeline.run import Run, check_name, create_run, find_run, home, require_kind, slug
+from pipeline.settings import PYTHON_PROBE
 from tui.commands.machine import require_machine
 from tui.sources import (
     absolute,
@@ -32,10 +33,7 @@ def overrides_of(arguments: Namespace) -> dict[str, Any]:
     if isinstance(source, str):
         overrides["corpus.source"] = absolute(source)
     probe = overrides.get("finetune.probe")
-    if isinstance(probe, str) and probe not in ("", "python"):
-        overrides["finetune.probe"] = absolute(probe)
-    probe = overrides.get("finetune.probe")
-    if isinstance(probe, str) and probe not in ("", "python"):
+    if isinstance(probe, str) and probe not in ("", PYTHON_PROBE):
         overrides["finetune.probe"] = absolute(probe)
     profile = overrides.get("profile")
     if isinstance(profile, str):

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
+if not os.environ.get("EMBEDSMITH_TEST_ON_GPU"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Before torch is imported; see pipeline.launch.
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 

@@ -1,4 +1,9 @@
-"""On a machine with a GPU: what it computes is what a CPU computes."""
+"""On a machine with a GPU: what it computes is what a CPU computes.
+
+    EMBEDSMITH_TEST_ON_GPU=1 python -m pytest tests/pipeline/test_gpu_agrees.py
+
+All other tests are of a CPU, and hide the GPU unless this is set.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,9 @@ from pipeline.llama_layers import FusedNorm
 from pipeline.mining.search import ExactSearch
 from pipeline.settings import EncoderSettings
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU, or EMBEDSMITH_TEST_ON_GPU is not set"
+)
 
 SETTINGS = EncoderSettings(query_tokens=64, passage_tokens=64, batch_size=3)
 TEXTS = [" ".join(f"w{n * k % 200}" for n in range(1, 2 + k * 5 % 31)) for k in range(1, 21)]

@@ -13,7 +13,8 @@ How it is kept fair:
   text at a time whatever the batch size, so that vectors repeat bit for bit.
 - Each side lives in a process of its own, in the environment that the pipeline gives its workers
   (threads that wait hardly spin), and the two take turns. Imports, loading and a first run are
-  left out, but for the rows that name them. Seconds are medians.
+  left out, but for the rows that name them. Seconds are medians; of a training step, which does
+  exactly the same in every turn, the median over the steps of what its quickest turn took.
 - CPU seconds are those of all threads of the process that computes. For our server that is the
   server; the client's are not in them, but the wall seconds have everything, HTTP included.
 - Both train on the same rows in the same batches at the same rates, so mean losses differ by
@@ -23,7 +24,7 @@ How it is kept fair:
   at the rate of a large float32 matrix product, measured right after the training.
 - Memory is what the whole process holds: imports, model and work.
 
-The sizes are small, so that two idle cores need less than five minutes. Other work on the machine
+The sizes are small, so that two idle cores need some ten minutes. Other work on the machine
 makes every figure worse, those of two threads most: look at the load average, and try --threads 1.
 """
 
@@ -150,13 +151,19 @@ def measure_training(texts: Texts, settings: Settings) -> Iterator[Row]:
             side.start(settings)
         for label, lengths, goal in _TRAININGS:
             examples = texts.examples(settings.rows, lengths)
-            trained = _train(ours, theirs, examples, settings, dropout=True)
+            turns = [
+                _train(ours, theirs, examples, settings, dropout=True)
+                for _ in range(settings.rounds)
+            ]
+            trained = turns[0]
             for unit, name in (("s", "wall"), ("CPU s", "cpu")):
-                # The first step warms up.
-                speeds = [settings.batch / _median(each.costs[1:], name) for each in trained]
+                speeds = [
+                    settings.batch / _least([turn[side].costs for turn in turns], name)
+                    for side in range(2)
+                ]
                 aim = goal if name == "cpu" else None
                 yield Row("training", f"{label}, rows/{unit}", "higher", speeds[0], speeds[1], aim)
-            floor = trained[0].floor
+            floor = max(turn[0].floor for turn in turns)
             yield Row("training", f"{label}, rows/CPU s if all were matmul", "", floor)
             losses = [mean(each.losses) for each in trained]
             yield Row("training", f"{label}, mean loss", "", *losses)
@@ -263,6 +270,12 @@ def _ask(service: Service, requests: Requests, kind: str) -> Answers:
     return Answers(seconds, cpu_seconds(service.pid) - before, vectors)
 
 
+def _least(turns: Sequence[Sequence[Cost]], name: str) -> float:
+    """What a step takes undisturbed: the least of each step's turns, the median over the steps."""
+    steps = list(zip(*turns, strict=True))[1:]  # the first step warms up
+    return median(min(float(getattr(cost, name)) for cost in turn) for turn in steps)
+
+
 def _median(costs: Sequence[Cost], name: str) -> float:
     return median(float(getattr(cost, name)) for cost in costs)
 
@@ -323,7 +336,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
     for name, default, what in (
         ("seed", 0, "of texts, dropout and order"),
         ("threads", min(2, cores), "and cores of each side"),
-        ("rounds", 2, "turns of mining and of requests"),
+        ("rounds", 2, "turns of mining, of training and of requests"),
         ("passages", 160, "searched when mining"),
         ("questions", 80, "that negatives are mined for"),
         ("batch", 8, "training rows an optimizer step"),

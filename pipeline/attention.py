@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -49,12 +50,10 @@ def attend_varlen(
     assert not dropout
     # Rotary positions are computed in float32 and may have widened queries and keys.
     q, k, v = (part.transpose(0, 1).to(value.dtype) for part in (query, key, value))
-    grouped: dict[str, Any] = {}
-    if q.shape[1] != k.shape[1]:
-        if "enable_gqa" in signature(varlen_attn).parameters:
-            grouped["enable_gqa"] = True
-        else:  # before torch 2.12
-            k, v = (part.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for part in (k, v))
+    grouped: dict[str, Any] = {"enable_gqa": True} if q.shape[1] != k.shape[1] else {}
+    if grouped and not _takes_groups(varlen_attn):
+        grouped = {}
+        k, v = (part.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for part in (k, v))
     out = varlen_attn(
         q,
         k,
@@ -69,6 +68,12 @@ def attend_varlen(
     )
     assert isinstance(out, torch.Tensor)
     return out.transpose(0, 1)
+
+
+@cache
+def _takes_groups(kernel: Callable[..., Any]) -> bool:
+    """Whether a kernel takes fewer heads of keys than of queries; torch's does since 2.12."""
+    return "enable_gqa" in signature(kernel).parameters
 
 
 def attend_each(

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from pipeline.locks import try_exclusive
 
 EMBEDDINGS, RERANKINGS = CACHES = ("embeddings", "rerankings")
 """The folders of spaces in the machine's cache."""
@@ -161,15 +162,7 @@ def remove_spare(spare: Spare) -> int:
 def _alone(folder: Path) -> Iterator[bool]:
     """Whether nobody uses a space; while the block runs nobody begins to."""
     with (folder / _LOCK).open("ab") as stream:
-        yield _try_alone(stream)
-
-
-def _try_alone(stream: BinaryIO) -> bool:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield try_exclusive(stream.fileno())
 
 
 def _read_space(folder: Path) -> Space:

@@ -163,14 +163,14 @@ class Encoder:
         batches = [order[start : start + size] for start in range(0, len(order), size)]
 
         def encode_batch(rows: list[int]) -> torch.Tensor:
-            with without_graph(self.device), self.precision():
+            with without_graph(self.device):
                 return self.forward([token_ids[row] for row in rows])
 
         training = self.model.training
         self.model.train(False)
         done = 0
         try:
-            # One region around all of them, too: a GPU's weights are cast once, not for each batch.
+            # One region around all of them: a GPU's weights are cast once, not for each batch.
             results = side_by_side(encode_batch, batches, self.device)
             with self.precision(), closing(results):
                 for rows, result in zip(batches, results, strict=True):

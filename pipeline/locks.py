@@ -55,7 +55,7 @@ class Lock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _open(self._path)
         until = time.monotonic() + patience
-        while not _try(descriptor):
+        while not try_exclusive(descriptor):
             if time.monotonic() > until:
                 os.close(descriptor)
                 raise self._busy()
@@ -83,7 +83,7 @@ class Lock:
                 return False
         except OSError:
             return False
-        if not _try(descriptor):
+        if not try_exclusive(descriptor):
             return False
         # No process that is started from here on holds it, too.
         os.set_inheritable(descriptor, False)
@@ -140,7 +140,8 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
-def _try(descriptor: int) -> bool:
+def try_exclusive(descriptor: int) -> bool:
+    """Take the lock of an open file, if nobody holds it; returns whether it was taken."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

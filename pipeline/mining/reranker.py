@@ -79,7 +79,7 @@ class Reranker:
         parts: list[Vector] = [np.zeros((0, 1), dtype=np.float32)]
         done = 0
         results = side_by_side(self._score, batches, self.device)
-        # One region around all of them, too: a GPU's weights are cast once, not for each batch.
+        # One region around all of them: a GPU's weights are cast once, not for each batch.
         with precision_on(self.device), closing(results):
             for part in results:
                 parts.append(part)
@@ -102,7 +102,7 @@ class Reranker:
             padding=True,
             return_tensors="pt",
         ).to(self.device)
-        with without_graph(self.device), precision_on(self.device):
+        with without_graph(self.device):
             logits: torch.Tensor = self._model(**encoded).logits
             return torch.sigmoid(logits.float())
 

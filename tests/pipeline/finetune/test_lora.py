@@ -119,5 +119,5 @@ def test_a_training_with_adapters_resumes_bit_for_bit_and_saves_a_plain_model(to
 
 
 def test_adapters_learn_the_task(toy):
-    outcome = execute(toy.context(overrides=LORA))
-    assert outcome.summary["dev_ndcg_at_10"] > outcome.summary["dev_ndcg_at_10_base"] + 0.1
+    outcome = execute(toy.context(overrides={**LORA, "finetune.epochs": 16}))
+    assert outcome.summary["dev_ndcg_at_10"] > outcome.summary["dev_ndcg_at_10_base"] + 0.2

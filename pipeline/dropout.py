@@ -4,12 +4,15 @@ torch draws one number of its sequential generator for every element: a seventh 
 Here it draws one seed a call, and NumPy's SFC64 makes the noise of four elements of each of its
 64-bit words. No tensor of booleans is made: torch computes those one by one, numbers in vectors.
 What is saved and restored is torch's generator alone, so a stopped training goes on bit for bit.
+Passes that are computed side by side draw theirs each from a seed of its own, whoever comes first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -48,11 +51,36 @@ class _Drop(torch.autograd.Function):
         return drop(gradient, noise, ctx.p), None
 
 
+class _Generators(threading.local):
+    """Of this thread, inside `noise_from`."""
+
+    own: np.random.SFC64 | None = None
+
+
+_generators = _Generators()
+
+
+@contextmanager
+def noise_from(seed: int) -> Iterator[None]:
+    """Let this thread draw all noise from a generator of its own; torch's stays where it is."""
+    before, _generators.own = _generators.own, np.random.SFC64(seed)
+    try:
+        yield
+    finally:
+        _generators.own = before
+
+
+def draw_seeds(count: int) -> list[int]:
+    """Seeds for `noise_from`, from torch's generator."""
+    seeds: list[int] = torch.randint(2**63 - 1, (count,)).tolist()
+    return seeds
+
+
 def draw_noise(shape: Sequence[int]) -> torch.Tensor:
-    """Uniform 16-bit integers on the CPU, by one draw from torch's generator."""
-    seed = int(torch.randint(2**63 - 1, ()))
+    """Uniform 16-bit integers on the CPU, by one draw from torch's generator, or `noise_from`'s."""
+    generator = _generators.own or np.random.SFC64(*draw_seeds(1))
     count = math.prod(shape)
-    words = np.random.SFC64(seed).random_raw((count + 3) // 4)
+    words = generator.random_raw((count + 3) // 4)
     return torch.from_numpy(words.view(np.int16))[:count].view(*shape)
 
 

@@ -7,7 +7,6 @@ format is all that is needed from it. No remote code is ever run.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -26,6 +25,7 @@ from pipeline.llama_layers import lighten
 from pipeline.packing import Packed, first_position, is_packing, placed
 from pipeline.profiles import Profile
 from pipeline.settings import EncoderSettings
+from pipeline.threads import lanes
 
 Kind = Literal["query", "passage"]
 Batch = TypeVar("Batch")
@@ -214,20 +214,14 @@ def side_by_side(
 ) -> Generator[NDArray[np.float32], None, None]:
     """Results in the order of the batches; on a CPU every thread works on a batch of its own.
 
-    Threads that share one small matrix product mostly wait for each other, and far longer
-    where other programs want the cores too. A GPU's results are read one batch behind, so that it
-    has the next one to do meanwhile. Close it where it isn't read to its end.
+    A GPU's results are read one batch behind, so that it has the next one to do meanwhile. Close
+    it where it isn't read to its end.
     """
     if device.type != "cpu":
         yield from (read() for read in one_behind(_sent(work(batch)) for batch in batches))
         return
-    threads = torch.get_num_threads()
-    workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from workers.map(lambda batch: work(batch).numpy(), batches)
-    finally:
-        workers.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
+    with lanes(torch.get_num_threads()) as pool:
+        yield from pool.map(lambda batch: work(batch).numpy(), batches)
 
 
 def one_behind(items: Iterable[Item]) -> Iterator[Item]:

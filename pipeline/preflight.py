@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pipeline.deploy.docker import Docker, require_docker
 from pipeline.errors import Failure
 from pipeline.gate import Check, GateReport, gigabytes
 from pipeline.gpus import Gpu
+from pipeline.memory import ram_bytes
 from pipeline.profiles import Profile
 from pipeline.tail import Image, Tail, read_image, read_tail, tail_checks
 
@@ -94,7 +94,7 @@ def read_surroundings(
     return Surroundings(
         folder=folder,
         disk_free=shutil.disk_usage(existing).free,
-        ram_total=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        ram_total=ram_bytes(),
         docker=docker,
         key_variable=key_variable,
         key_present=bool(environment.get(key_variable)),

@@ -49,6 +49,7 @@ class Progress:
         seconds: spent in training steps, in all attempts.
         pass_tokens: of the engine's `Fitted`; 0 before the first step.
         kept_tokens: as well.
+        lanes: as well.
         bf16: as well.
     """
 
@@ -63,6 +64,7 @@ class Progress:
     seconds: float = 0.0
     pass_tokens: int = 0
     kept_tokens: int = 0
+    lanes: int = 1
     bf16: bool = False
 
     @property

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.dropout import make_cheap
 from pipeline.encoder import Encoder
 from pipeline.errors import StageFailure
 from pipeline.finetune.batches import Batch, Sampler
 from pipeline.finetune.examples import TrainingSet
 from pipeline.finetune.gradients import (
     Budget,
-    Tokens,
     backward,
     measured_budget,
 )
-from pipeline.finetune.kernels import is_compiled
 from pipeline.finetune.objective import LossParts, Objective
+from pipeline.finetune.passes import Tokens
 from pipeline.finetune.precision import pays_in_bf16
 from pipeline.finetune.randomness import TorchState
 from pipeline.finetune.rates import learning_rate
@@ -41,11 +39,13 @@ class Fitted:
     Attributes:
         pass_tokens: see `Budget`.
         kept_tokens: see `Budget`.
+        lanes: see `Budget`.
         bf16: whether matrix products are computed in bfloat16.
     """
 
     pass_tokens: int
     kept_tokens: int
+    lanes: int
     bf16: bool
 
 
@@ -112,8 +112,6 @@ class Engine:
         self._objective = objective or Objective(settings)
         self._tasks = tasks or Tasks((), 1, 0)
         keep_freed_memory()
-        if not is_compiled(encoder.model):
-            make_cheap(encoder.model)  # a compiler has cheap masks of its own, and can't read ours
         self._shape = Shape.of(encoder.model)
         self._bf16 = encoder.device.type == "cuda"
         self._bf16 = self._bf16 or pays_in_bf16(
@@ -164,7 +162,8 @@ class Engine:
     @property
     def fitted(self) -> Fitted:
         """What is to be restored when a training goes on."""
-        return Fitted(self._budget.pass_tokens, self._budget.kept_tokens, self._bf16)
+        budget = self._budget
+        return Fitted(budget.pass_tokens, budget.kept_tokens, budget.lanes, self._bf16)
 
     def restore(self, fitted: Fitted) -> None:
         """Compute as the training did that is gone on with, for the same bits.
@@ -177,6 +176,7 @@ class Engine:
             min(fitted.pass_tokens, now.pass_tokens),
             min(fitted.kept_tokens, now.kept_tokens),
             now.padded,
+            min(fitted.lanes, now.lanes),
         )
 
     def forward(self, texts: Tokens) -> torch.Tensor:
@@ -190,7 +190,11 @@ class Engine:
 
     def _precision(self) -> torch.autocast:
         device = self.encoder.device.type
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=self._bf16)
+        # Lanes would share the cache, and one with a graph be given what one without it cast.
+        cached = device == "cuda"
+        return torch.autocast(
+            device, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=cached
+        )
 
     def _fitting(
         self, number: int, batch: Batch, texts: Tokens
@@ -226,10 +230,11 @@ class Engine:
 
         self.encoder.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = backward(self.forward, texts, loss_of, self._budget)
+        model, budget = self.encoder.model, self._budget
+        loss = backward(self.forward, texts, loss_of, budget, model)
         others: dict[str, float] = {}
         for task in self._tasks.batches(number):
-            its_loss = backward(self.forward, task.texts, task.loss_of, self._budget)
+            its_loss = backward(self.forward, task.texts, task.loss_of, budget, model)
             loss = loss + its_loss
             others[task.name] = others.get(task.name, 0.0) + float(its_loss)
         limit = self._settings.gradient_clip or float("inf")

@@ -11,15 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 
+from pipeline.finetune.passes import Forward, InTurn, Passes, SideBySide, Tokens, lanes_for
 from pipeline.finetune.randomness import TorchState
-from pipeline.memory import TEXTS_A_PASS
+from pipeline.memory import TEXTS_A_PASS, ram_bytes
 from pipeline.packing import placed
 
-CPU_ACTIVATION_BYTES = 3 << 30
-"""Activations kept on a CPU; a constant, so that the same inputs give the same bits."""
+CPU_ACTIVATION_SHARE = 0.25
+"""Of the machine's memory, for activations on a CPU; of all of it, not of what is free now, so that
+the same inputs give the same bits there."""
+
+CPU_ACTIVATION_BYTES_MAX = 6 << 30
+"""On a CPU no more: a batch of 16 questions with five passages each that fill MiniLM's window."""
 
 GPU_ACTIVATION_SHARE = 0.5
 """Of the GPU's memory, for activations; weights, gradients and optimizer need the rest."""
@@ -32,8 +38,10 @@ PASS_TOKENS_MAX = 32_768
 small model whose texts all fit; and the more is computed at once, the more is lost and begun again
 where memory turns out to be full."""
 
-Tokens = Sequence[Sequence[int]]
-Forward = Callable[[Tokens], torch.Tensor]
+LANE_TOKENS = 1024
+"""Of a batch, for each pass that is computed beside others: each writes gradients of all weights,
+which for so many tokens is some 3 % of the work."""
+
 LossOf = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -46,20 +54,37 @@ class Budget:
         kept_tokens: whose activations may be held at once. The rest is computed twice, with the
             same dropout; the gradients are the same.
         padded: whether texts are padded to the longest of their pass; then padding counts.
+        lanes: how many passes may be computed side by side; see `lanes_for`.
     """
 
     pass_tokens: int
     kept_tokens: int
     padded: bool = False
+    lanes: int = 1
+
+    def lanes_over(self, tokens: int) -> int:
+        """How many passes are computed side by side of a batch of so many tokens."""
+        return max(1, min(self.lanes, tokens // LANE_TOKENS))
+
+    def pass_tokens_over(self, tokens: int) -> int:
+        """The most tokens of a pass of a batch of so many: every lane gets as many full passes."""
+        lanes = self.lanes_over(tokens)
+        if lanes == 1:
+            return self.pass_tokens
+        most = max(1, min(self.pass_tokens, self.kept_tokens // lanes))
+        passes = lanes * -(-tokens // (lanes * most))
+        return -(-tokens // passes)
 
     def halved(self, lengths: Sequence[int]) -> Budget | None:
-        """Half of what `lengths` took; None where each text goes alone and nothing is kept."""
+        """Half of what `lengths` took, one pass at a time; None where each text goes alone and
+        nothing is kept."""
         parts = cut(lengths, self)
-        if all(len(part.texts) == 1 for part in parts) and self.kept_tokens < min(lengths):
+        alone = all(len(part.texts) == 1 for part in parts) and self.kept_tokens < min(lengths)
+        if alone and self.lanes == 1:
             return None
         taken = max(part.tokens for part in parts)
         kept = min(self.kept_tokens, sum(part.tokens for part in parts))
-        return replace(self, pass_tokens=max(1, taken // 2), kept_tokens=kept // 2)
+        return replace(self, pass_tokens=max(1, taken // 2), kept_tokens=kept // 2, lanes=1)
 
 
 @dataclass(frozen=True)
@@ -79,18 +104,20 @@ def cut(lengths: Sequence[int], budget: Budget) -> list[MicroBatch]:
     """Micro-batches within the budget, shortest texts first, so that little is padding."""
     parts: list[MicroBatch] = []
     texts: tuple[int, ...] = ()
-    tokens = 0
+    tokens, most = 0, budget.pass_tokens_over(sum(lengths))
     for text in sorted(range(len(lengths)), key=lambda text: lengths[text]):
         length = lengths[text]
         more = (len(texts) + 1) * length if budget.padded else tokens + length
-        if texts and more > budget.pass_tokens:
+        if texts and more > most:
             parts.append(MicroBatch(texts, tokens))
             texts, more = (), length
         texts, tokens = (*texts, text), more
     return [*parts, MicroBatch(texts, tokens)]
 
 
-def backward(forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget) -> torch.Tensor:
+def backward(
+    forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget, model: torch.nn.Module
+) -> torch.Tensor:
     """Add the gradients of one batch's loss to the model's parameters.
 
     Args:
@@ -98,41 +125,39 @@ def backward(forward: Forward, texts: Tokens, loss_of: LossOf, budget: Budget) -
         texts: token ids of the batch's texts.
         loss_of: vectors of all texts, in their order, to a scalar; draws no random numbers.
         budget: what may be computed and held at once.
+        model: what `forward` runs.
 
     Returns:
         The loss, detached.
     """
-    parts = cut([len(text) for text in texts], budget)
-    kept_tokens = budget.kept_tokens
-    kept: list[tuple[int, torch.Tensor]] = []
-    again: list[tuple[int, TorchState]] = []
-    outputs: list[torch.Tensor] = []
-    for number, part in enumerate(parts):
-        fits = part.tokens <= kept_tokens
-        kept_tokens -= part.tokens
-        state = TorchState.now()
-        with torch.set_grad_enabled(fits):
-            output = forward([texts[text] for text in part.texts])
-        outputs.append(output.detach())
-        if fits:
-            kept.append((number, output))
-        else:
-            again.append((number, state))
+    lengths = [len(text) for text in texts]
+    parts = cut(lengths, budget)
+    passes = _passes(forward, texts, parts, budget, model)
+    outputs = passes.forward()
     order = placed(torch.tensor([text for part in parts for text in part.texts]), outputs[0].device)
     vectors = torch.cat(outputs)[torch.argsort(order)].requires_grad_()
     loss = loss_of(vectors)
     (gradient,) = torch.autograd.grad(loss, vectors)
     # In the order of the parts, once: an index from the CPU would wait for a GPU at each of them.
-    gradients = gradient[order].split_with_sizes([len(part.texts) for part in parts])
-    while kept:
-        number, output = kept.pop()
-        torch.autograd.backward(output, gradients[number])
-    # The last of them ends where the random numbers were: they are the last in both passes.
-    for number, state in again:
-        state.restore()
-        output = forward([texts[text] for text in parts[number].texts])
-        torch.autograd.backward(output, gradients[number])
+    passes.backward(gradient[order].split_with_sizes([len(part.texts) for part in parts]))
     return loss.detach()
+
+
+def _passes(
+    forward: Forward,
+    texts: Tokens,
+    parts: Sequence[MicroBatch],
+    budget: Budget,
+    model: torch.nn.Module,
+) -> Passes:
+    """As many graphs as fit are held: those of the first parts."""
+    given = [[texts[text] for text in part.texts] for part in parts]
+    held = accumulate(part.tokens for part in parts)
+    kept = [tokens <= budget.kept_tokens for tokens in held]
+    lanes = min(len(parts), budget.lanes_over(sum(len(text) for text in texts)))
+    if lanes > 1:
+        return SideBySide(forward, given, kept, model, lanes)
+    return InTurn(forward, given, kept)
 
 
 def measured_budget(
@@ -162,7 +187,8 @@ def measured_budget(
     if count == 0 and device.type != "cpu":
         once = activation_bytes(forward, [sample[0][:1]], parameters)
         kept = tokens_kept(budget, held, computed, once)
-    return Budget(tokens_a_pass(count, length, kept, device), kept, padded)
+    lanes = lanes_for(forward, sample[:1], model)
+    return Budget(tokens_a_pass(count, length, kept, device), kept, padded, lanes)
 
 
 def tokens_kept(budget: int, held: int, tokens: int, once: int) -> int:
@@ -226,4 +252,4 @@ def activation_budget(device: torch.device) -> int:
     if device.type == "cuda":
         share = int(torch.cuda.mem_get_info(device)[1] * GPU_ACTIVATION_SHARE)
         return min(share, GPU_ACTIVATION_BYTES_MAX)
-    return CPU_ACTIVATION_BYTES
+    return min(int(ram_bytes() * CPU_ACTIVATION_SHARE), CPU_ACTIVATION_BYTES_MAX)

@@ -1,7 +1,8 @@
 """How a model's layers are computed in training: twice to save memory, fused, or compiled.
 
 All three are off by default. None changes a weight's name or what is saved, and texts that are
-only encoded go through compiled and checkpointed layers as they are.
+only encoded go through compiled and checkpointed layers as they are. Layers that aren't compiled
+get dropout that is cheap on a CPU.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline import attention
+from pipeline.dropout import make_cheap
 from pipeline.encoder import Encoder
 from pipeline.errors import BadRecipe, MissingPart, StageFailure, brief
 from pipeline.finetune.randomness import TorchState
@@ -84,6 +86,8 @@ def equip(encoder: Encoder, settings: FinetuneSettings, warn: Callable[[str], No
         checkpoint(encoder.model)
     if settings.compile:
         compile_layers(encoder, warn)
+    if not is_compiled(encoder.model):
+        make_cheap(encoder.model)  # a compiler has cheap masks of its own, and can't read ours
 
 
 def checkpoint(model: PreTrainedModel) -> None:
@@ -187,6 +191,11 @@ def compile_layers(encoder: Encoder, warn: Callable[[str], None], backend: str =
 def is_compiled(model: torch.nn.Module) -> bool:
     """Whether its layers are compiled in training."""
     return any(isinstance(vars(module).get("forward"), _Compiled) for module in model.modules())
+
+
+def is_checkpointed(model: torch.nn.Module) -> bool:
+    """Whether layers are computed again in the backward pass."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -91,7 +91,7 @@ def _train(context: Context, checkpoints: Checkpoints, prepared: Prepared) -> Pr
     before = checkpoints.restore(model, engine.optimizer)
     if before:
         context.events.resumed(step=before.step)
-        engine.restore(Fitted(before.pass_tokens, before.kept_tokens, before.bf16))
+        engine.restore(Fitted(before.pass_tokens, before.kept_tokens, before.lanes, before.bf16))
     elif validation:
         base = validation.base_score
         context.events.metric(step=0, ndcg_at_10=base, base_ndcg_at_10=base)

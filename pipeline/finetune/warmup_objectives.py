@@ -22,8 +22,9 @@ from pipeline.encoder_files import embedding_table
 from pipeline.errors import BadInput, BadRecipe
 from pipeline.finetune.batches import text_marks, unrelated
 from pipeline.finetune.examples import TokenStore, tokenized
-from pipeline.finetune.gradients import Budget, Tokens, backward, measured_budget
+from pipeline.finetune.gradients import Budget, backward, measured_budget
 from pipeline.finetune.losses import info_nce
+from pipeline.finetune.passes import Tokens
 from pipeline.finetune.warmup_texts import (
     NOT_ASKED,
     delete_tokens,
@@ -210,7 +211,7 @@ class WeakPairs:
 
         places = [*batch, *(self.items + item for item in batch)]
         texts = [self._texts[place] for place in places]
-        return backward(self._forward, texts, loss_of, self._budget)
+        return backward(self._forward, texts, loss_of, self._budget, self._encoder.model)
 
     def _forward(self, texts: Tokens) -> torch.Tensor:
         with self._encoder.precision():

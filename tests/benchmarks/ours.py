@@ -30,6 +30,7 @@ from pipeline.finetune.batches import Sampler
 from pipeline.finetune.checkpoint import Checkpoints, Progress
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.examples import read_training_set
+from pipeline.finetune.kernels import equip
 from pipeline.finetune.loop import Hooks, train
 from pipeline.finetune.randomness import deterministic, seed_all
 from pipeline.finetune.speed import Shape, training_flops
@@ -121,6 +122,7 @@ def train_steps(examples: Sequence[Example], settings: Settings, dropout: bool) 
     """Train the base model for one epoch."""
     recipe = settings.recipe()
     encoder = _load(settings)
+    equip(encoder, recipe.finetune, print)
     if not dropout:
         without_dropout(encoder.model)
     texts = {text: text for one in examples for text in (one.positive, *one.negatives)}

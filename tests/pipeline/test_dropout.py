@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from pipeline.dropout import Dropout, draw_noise, drop, make_cheap
+from pipeline.dropout import Dropout, draw_noise, drop, make_cheap, noise_from
 
 
 def made(p):
@@ -53,6 +55,26 @@ def test_noise_repeats_from_a_restored_generator_and_differs_otherwise():
     torch.set_rng_state(state)
     assert torch.equal(draw_noise((99,)), first)
     assert not torch.equal(first, second)
+
+
+def test_noise_of_a_seed_is_a_threads_own_and_leaves_torchs_generator():
+    before = torch.get_rng_state()
+
+    def drawn(seed):
+        with noise_from(seed):
+            first = draw_noise((99,))
+            with noise_from(7):
+                draw_noise((3,))
+            return torch.cat([first, draw_noise((50,))])
+
+    with ThreadPoolExecutor(2) as pool:
+        one, same, other = pool.map(drawn, (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one[:50], one[99:])
+    assert torch.equal(torch.get_rng_state(), before)
+    draw_noise((1,))
+    assert not torch.equal(torch.get_rng_state(), before)
 
 
 def test_without_training_or_a_chance_nothing_is_drawn():

@@ -73,7 +73,7 @@ def test_gradients_of_a_gpu_are_those_of_a_cpu(both, kept_tokens):
             return torch.nn.functional.cross_entropy(vectors[:10] @ vectors[10:].T / 0.1, wanted)
 
         texts = encoder.tokenize(TEXTS, "passage")
-        backward(forward, texts, loss_of, Budget(150, kept_tokens))
+        backward(forward, texts, loss_of, Budget(150, kept_tokens), encoder.model)
         found = [weight.grad.flatten().cpu() for weight in encoder.model.parameters()]
         gradients.append(torch.cat(found))
     assert float(torch.cosine_similarity(*gradients, dim=0)) > 0.99

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -232,10 +234,58 @@ def test_other_errors_pass(tiny_encoder, monkeypatch):
 def test_going_on_takes_what_was_found_unless_less_is_asked_for(tiny_encoder):
     engine = engine_for(tiny_encoder(), *toy_examples())
     assert not engine.fitted.bf16
-    engine.restore(Fitted(pass_tokens=5, kept_tokens=7, bf16=True))
-    assert engine.fitted == Fitted(5, 7, True)
-    engine.restore(Fitted(pass_tokens=10**9, kept_tokens=10**15, bf16=False))
-    assert engine.fitted == Fitted(5, 7, False)
+    engine.restore(Fitted(pass_tokens=5, kept_tokens=7, lanes=1, bf16=True))
+    assert engine.fitted == Fitted(5, 7, 1, True)
+    engine.restore(Fitted(pass_tokens=10**9, kept_tokens=10**15, lanes=9, bf16=False))
+    assert engine.fitted == Fitted(5, 7, 1, False)
+
+
+@pytest.fixture
+def engine_in_lanes(tiny_encoder):
+    """An engine of a large batch on two threads."""
+    torch.set_num_threads(2)
+    settings = replace(SETTINGS, batch_size=60)
+    encoder = tiny_encoder(dropout=False)
+    engine = engine_for(encoder, *toy_examples(60), settings=settings)
+    assert engine.fitted.lanes == 2
+    return engine
+
+
+@pytest.mark.parametrize("kept_tokens", [0, 1100, 10**6])
+def test_lanes_in_bfloat16_lose_no_weights_gradient(engine_in_lanes, kept_tokens):
+    """A lane without a graph must not hand the weights that it cast to one with a graph."""
+    gradients = []
+    for lanes in (2, 1):
+        engine_in_lanes.restore(Fitted(400, kept_tokens, lanes, True))
+        assert engine_in_lanes.fitted.lanes == lanes
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine_in_lanes.optimizer, "step", lambda: None)
+            engine_in_lanes.step(0)
+        weights = engine_in_lanes.encoder.model.parameters()
+        gradients.append([w.grad.flatten() for w in weights if w.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 20
+    one, other = map(torch.cat, gradients)
+    assert float(torch.cosine_similarity(one, other, dim=0)) > 0.999
+    for found, expected in zip(*gradients, strict=True):
+        assert bool(found.any()) == bool(expected.any())
+
+
+def test_lanes_that_fill_the_memory_are_given_up(engine_in_lanes, monkeypatch):
+    forward = engine_in_lanes.forward
+    monkeypatch.setattr(engine_in_lanes.optimizer, "step", lambda: None)
+    undisturbed = engine_in_lanes.step(0)
+
+    def narrow(texts):
+        if threading.current_thread() is not threading.main_thread():
+            raise torch.OutOfMemoryError("CPU out of memory.")
+        return forward(texts)
+
+    monkeypatch.setattr(engine_in_lanes, "forward", narrow)
+    report = engine_in_lanes.step(0)
+    assert report.halvings == 1
+    assert report.fitted.lanes == 1
+    assert report.loss == pytest.approx(undisturbed.loss, rel=1e-5)
+    assert report.gradient_norm == pytest.approx(undisturbed.gradient_norm, rel=1e-4)
 
 
 def test_a_step_tells_how_well_the_machine_is_used(tiny_encoder):

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pipeline.finetune.gradients import (
-    CPU_ACTIVATION_BYTES,
     PASS_TOKENS_MAX,
     Budget,
+    activation_budget,
     activation_bytes,
     backward,
     cut,
@@ -34,7 +34,9 @@ def gradients_of(encoder, kept_tokens, pass_tokens=40):
         similarity = vectors[:5] @ vectors[5:].T
         return torch.nn.functional.cross_entropy(similarity / 0.1, torch.arange(5))
 
-    loss = backward(encoder.forward, TEXTS, loss_of, Budget(pass_tokens, kept_tokens))
+    loss = backward(
+        encoder.forward, TEXTS, loss_of, Budget(pass_tokens, kept_tokens), encoder.model
+    )
     gradients = {
         name: parameter.grad.clone()
         for name, parameter in encoder.model.named_parameters()
@@ -162,7 +164,7 @@ def test_a_budget_is_measured_with_the_longest_texts(tiny_encoder, count, padded
     assert budget.pass_tokens == texts * len(sample[-1])
     computed = len(sample) * len(sample[-1]) if padded else sum(map(len, sample))
     held = activation_bytes(encoder.forward, sample, list(encoder.model.parameters()))
-    assert budget.kept_tokens == CPU_ACTIVATION_BYTES * computed // held
+    assert budget.kept_tokens == activation_budget(torch.device("cpu")) * computed // held
     assert budget.padded == padded
 
 
@@ -203,6 +205,7 @@ def test_gradients_of_parts_are_taken_without_another_index():
                 TEXTS,
                 lambda vectors: vectors.square().sum(),
                 Budget(pass_tokens, 10_000),
+                torch.nn.Module(),
             )
         counts.append(counting.indexed)
     assert counts == [2, 2]

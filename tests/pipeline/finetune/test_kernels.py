@@ -84,7 +84,7 @@ def gradients_of(encoder, texts=TEXTS, kept_tokens=10_000):
         wanted = torch.arange(len(texts)) % 5
         return torch.nn.functional.cross_entropy(similarity / 0.1, wanted)
 
-    loss = backward(encoder.forward, texts, loss_of, Budget(40, kept_tokens))
+    loss = backward(encoder.forward, texts, loss_of, Budget(40, kept_tokens), encoder.model)
     named = encoder.model.named_parameters()
     gradients = {n: p.grad.clone() for n, p in named if p.grad is not None}
     assert len(gradients) > 10

@@ -24,7 +24,7 @@ How it is kept fair:
   at the rate of a large float32 matrix product, measured right after the training.
 - Memory is what the whole process holds: imports, model and work.
 
-The sizes are small, so that two idle cores need some ten minutes. Other work on the machine
+The sizes are small: two idle cores need twenty minutes. Other work on the machine
 makes every figure worse, those of two threads most: look at the load average, and try --threads 1.
 """
 
@@ -339,7 +339,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
         ("rounds", 2, "turns of mining, of training and of requests"),
         ("passages", 160, "searched when mining"),
         ("questions", 80, "that negatives are mined for"),
-        ("batch", 8, "training rows an optimizer step"),
+        ("batch", 16, "training rows an optimizer step"),
         ("steps", 2, "optimizer steps measured, after one to warm up"),
         ("requests", 20, f"of one query; a tenth as many of {REQUEST_PASSAGES} passages"),
     ):

@@ -11,7 +11,7 @@ from commandline import RESULTS, Cli
 
 from pipeline.locks import holder_of, is_held
 
-DOCUMENTS = 24
+DOCUMENTS = 15
 RUN = "rehearsal-topics"
 STAGES = (*RESULTS, "deploy", "verify")
 
@@ -24,7 +24,7 @@ def arguments(tmp_path_factory):
     short = [name for name, text in sorted(topics.items()) if 900 < len(text) < 3500]
     for name in short[:DOCUMENTS]:
         (folder / f"{name}.rst").write_text(topics[name])
-    return ("rehearse", folder, "--set", "sdg.questions_per_document=6")
+    return ("rehearse", folder, "--set", "sdg.questions_per_document=5")
 
 
 def lock_of(cli, stage):

@@ -11,14 +11,14 @@ from openai import OpenAI
 from tmux import Tmux
 from wizard_window import Window
 
-RUN = "rehearsal-python-docs-12"
+RUN = "rehearsal-python-docs-6"
 STAGES = (*RESULTS, "deploy", "verify")
-DOCUMENTS = "12"
+DOCUMENTS = "6"
 
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory):
-    """`embedsmith rehearse --documents 12`, undisturbed; gives its command line and lines."""
+    """`embedsmith rehearse --documents 6`, undisturbed; gives its command line and lines."""
     cli = Cli(tmp_path_factory.mktemp("rehearsal"))
     done = cli("rehearse", "--documents", DOCUMENTS, "--json")
     yield cli, done
@@ -90,7 +90,7 @@ def test_the_endpoint_outlives_the_command_and_answers_an_openai_client(rehearsa
 def test_a_second_time_there_is_nothing_to_do(rehearsal):
     cli, _ = rehearsal
     before = sorted(path for path in cli.run_folder(RUN).rglob("*") if path.name == "done.json")
-    done = cli("rehearse", "--documents", "12")
+    done = cli("rehearse", "--documents", DOCUMENTS)
     assert done.out.count("nothing to do") == len(STAGES)
     assert "Nothing was stale" in done.out
     after = sorted(path for path in cli.run_folder(RUN).rglob("*") if path.name == "done.json")
@@ -178,10 +178,10 @@ def test_a_rehearsal_by_keys_from_the_first_screen_to_the_verified_endpoint(wind
     window.press("BSpace")
     window.press(DOCUMENTS)
     window.press("Enter")
-    window.shows("12 documents")
+    window.shows(f"{DOCUMENTS} documents")
     window.press("Enter")
     window.kill()
-    window.shows("12 used", "enter Go on")
+    window.shows(f"{DOCUMENTS} used", "enter Go on")
     window.press("Enter")
     window.shows("Nothing leaves this machine", "enter Write")
     window.press("Enter")
@@ -206,7 +206,7 @@ def test_a_rehearsal_by_keys_from_the_first_screen_to_the_verified_endpoint(wind
     window.press("Enter")
     window.shows("▶ ", timeout=120)
     window.kill()
-    # Of 52 queries one is more than the tolerance, so the verdict can't be PASS.
+    # Of so few queries one is more than the tolerance, so the verdict can't be PASS.
     window.shows("answers", "INCONCLUSIVE", "vectors are the stored ones", timeout=240)
     window.press("q")
     assert window.tmux.wait() == 0

@@ -187,7 +187,7 @@ def measured_budget(
     if count == 0 and device.type != "cpu":
         once = activation_bytes(forward, [sample[0][:1]], parameters)
         kept = tokens_kept(budget, held, computed, once)
-    lanes = lanes_for(forward, sample[:1], model)
+    lanes = lanes_for(forward, sample[:1], model, budget)
     return Budget(tokens_a_pass(count, length, kept, device), kept, padded, lanes)
 
 

@@ -1,7 +1,7 @@
 """Passes over the parts of a batch: forward without their loss, then backward with its gradients.
 
-One after another, or on a CPU side by side: there one thread computes a pass in less than half the
-time that it takes two.
+One after another, or on a CPU side by side: threads that have a pass each are done sooner than
+threads that share one.
 """
 
 from __future__ import annotations
@@ -164,11 +164,17 @@ def shares(work: Sequence[int], count: int) -> list[list[int]]:
     return [share for share in dealt if share]
 
 
-def lanes_for(forward: Forward, sample: Tokens, model: torch.nn.Module) -> int:
+def lanes_for(forward: Forward, sample: Tokens, model: torch.nn.Module, memory: int) -> int:
     """How many passes may be computed side by side at most.
 
     As many as torch has threads, on a CPU, where a pass draws nothing from torch's generator, which
     all threads share. Neither compilers nor checkpointed layers know about our noise.
+
+    Args:
+        forward: token ids to vectors, in training.
+        sample: texts to try it with.
+        model: what `forward` runs.
+        memory: bytes for gradients: of all weights, one pass's and a lane's sums.
     """
     on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
     if not on_cpu or is_checkpointed(model) or is_compiled(model):
@@ -178,4 +184,5 @@ def lanes_for(forward: Forward, sample: Tokens, model: torch.nn.Module) -> int:
         forward(sample)
     draws = not torch.equal(state.cpu, torch.get_rng_state())
     state.restore()
-    return 1 if draws else torch.get_num_threads()
+    weights = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
+    return 1 if draws else max(1, min(torch.get_num_threads(), memory // (2 * weights)))

@@ -127,10 +127,18 @@ def test_lanes_are_for_models_that_draw_nothing_from_the_common_generator(tiny_e
     before = torch.get_rng_state()
     for encoder, expected in ((plain, 1), (quiet, 2), (cheap, 2), (checkpointed, 1)):
         encoder.model.train()
-        assert lanes_for(encoder.forward, TEXTS[:1], encoder.model) == expected
+        assert lanes_for(encoder.forward, TEXTS[:1], encoder.model, 10**9) == expected
     assert torch.equal(torch.get_rng_state(), before)
     torch.set_num_threads(1)
-    assert lanes_for(cheap.forward, TEXTS[:1], cheap.model) == 1
+    assert lanes_for(cheap.forward, TEXTS[:1], cheap.model, 10**9) == 1
+
+
+def test_lanes_have_room_for_their_gradients(encoder):
+    weights = sum(weight.nbytes for weight in encoder.model.parameters())
+    torch.set_num_threads(4)
+    for memory, expected in ((0, 1), (5, 2), (7, 3), (100, 4)):
+        found = lanes_for(encoder.forward, TEXTS[:1], encoder.model, memory * weights)
+        assert found == expected
 
 
 @given(st.lists(st.integers(1, 100), max_size=40), st.integers(1, 9))

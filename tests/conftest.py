@@ -18,6 +18,9 @@ if not os.environ.get("EMBEDSMITH_TEST_ON_GPU"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Before torch is imported; see pipeline.launch.
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+# Test processes share the cores: threads that wait for a core make all of them slower.
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _PROCESSES)))
 
 
 @pytest.fixture(autouse=True)

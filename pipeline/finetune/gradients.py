@@ -76,8 +76,7 @@ class Budget:
         return -(-tokens // passes)
 
     def halved(self, lengths: Sequence[int]) -> Budget | None:
-        """Half of what `lengths` took, one pass at a time; None where each text goes alone and
-        nothing is kept."""
+        """Half of what `lengths` took, in one lane; None where each text goes alone, none kept."""
         parts = cut(lengths, self)
         alone = all(len(part.texts) == 1 for part in parts) and self.kept_tokens < min(lengths)
         if alone and self.lanes == 1:

@@ -16,6 +16,14 @@ RUN = "rehearsal-topics"
 STAGES = (*RESULTS, "deploy", "verify")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_threads():
+    """Training computes passes side by side, and goes on bit for bit all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "2")
+        yield
+
+
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
     """A rehearsal over short texts, so that stages are made often: Python's own help by topic."""

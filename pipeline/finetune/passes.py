@@ -85,7 +85,7 @@ class SideBySide:
         parts: their texts.
         kept: as of `InTurn`.
         model: what `forward` runs.
-        count: of threads that compute; at most as many as parts.
+        count: of lanes; at most as many as parts.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ def shares(work: Sequence[int], count: int) -> list[list[int]]:
         least = sums.index(min(sums))
         dealt[least].append(number)
         sums[least] += work[number]
-    return [share for share in dealt if share]
+    return dealt
 
 
 def lanes_for(forward: Forward, sample: Tokens, model: torch.nn.Module, memory: int) -> int:

@@ -24,8 +24,8 @@ How it is kept fair:
   at the rate of a large float32 matrix product, measured right after the training.
 - Memory is what the whole process holds: imports, model and work.
 
-The sizes are small: two idle cores need twenty minutes. Other work on the machine
-makes every figure worse, those of two threads most: look at the load average, and try --threads 1.
+The sizes are small: two idle cores need twenty minutes. Other work on the machine makes every
+figure worse, those of two threads most: look at the load average, and try --threads 1.
 """
 
 from __future__ import annotations

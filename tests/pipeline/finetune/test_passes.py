@@ -146,8 +146,9 @@ def test_work_is_dealt_out_once_and_evenly(work, count):
     dealt = shares(work, count)
     assert sorted(number for share in dealt for number in share) == list(range(len(work)))
     sums = [sum(work[number] for number in share) for share in dealt]
+    assert len(dealt) == count
     if len(work) >= count:
-        assert len(dealt) == count
+        assert all(dealt)
         assert max(sums) - min(sums) <= max(work)
 
 

@@ -80,6 +80,8 @@ class Pane(_Rows, can_focus=False):
             later: whether a pane that has no place yet, because it was shown a moment ago, tries
                 again when it has.
         """
+        if self._is_leaving():
+            return
         region = self.scrollable_content_region
         if not region.width:
             if later and self.is_attached:
@@ -98,6 +100,10 @@ class Pane(_Rows, can_focus=False):
         for y, (was, now) in enumerate(zip(before, rows, strict=True)):
             if was != now:
                 self.refresh_line(y)
+
+    def _is_leaving(self) -> bool:
+        """Whether the pane goes with its screen: the widgets it tells of may be gone already."""
+        return self._pruning or self._closing
 
     def _is_meant_to_show(self) -> bool:
         return all(node.display for node in self.ancestors_with_self if isinstance(node, Widget))

@@ -11,14 +11,15 @@ from openai import OpenAI
 from tmux import Tmux
 from wizard_window import Window
 
-RUN = "rehearsal-python-docs-6"
+RUN = "rehearsal-python-docs-3"
 STAGES = (*RESULTS, "deploy", "verify")
-DOCUMENTS = "6"
+DOCUMENTS = "3"
+"""One to learn from, one to choose by, one to measure with."""
 
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory):
-    """`embedsmith rehearse --documents 6`, undisturbed; gives its command line and lines."""
+    """`embedsmith rehearse --documents 3`, undisturbed; gives its command line and lines."""
     cli = Cli(tmp_path_factory.mktemp("rehearsal"))
     done = cli("rehearse", "--documents", DOCUMENTS, "--json")
     yield cli, done
@@ -223,22 +224,22 @@ def review(window):
     window.shows("by hand", "keep", "  score ")
     kept = re.search(r"· (keep|drop) +score", "\n".join(window.tmux.screen()))[1] == "keep"
     window.press("a" if kept else "x")
-    window.shows("by hand   1")
+    window.shows("by hand  1")
     time.sleep(0.5)
     window.press("x")
     window.press("3")
-    window.shows("by hand   2")
+    window.shows("by hand  2")
     # The reason came after the reject, so it may be undone on its own first.
     for _ in range(2):
-        if "by hand   1" not in "\n".join(window.tmux.screen()):
+        if "by hand  1" not in "\n".join(window.tmux.screen()):
             window.press("u")
             window.shows("Undone: reject")
             time.sleep(0.5)
-    window.shows("by hand   1")
+    window.shows("by hand  1")
     # A window opens at what is running; the step that waits is Review once the writing is done.
     window.finished("sdg")
     window.kill()
-    window.shows("4·Review", "by hand   1")
+    window.shows("4·Review", "by hand  1")
     window.press("Enter")
     window.shows("Go on to training?")
     window.press("y")

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from pipeline.attention import packs
 from pipeline.bidirectional import is_bidirectional, may_be_causal
 from pipeline.encoder_files import load_model, load_tokenizer, save_folder
-from pipeline.errors import BadInput, BadRecipe, StageFailure
+from pipeline.errors import BadInput, BadRecipe, NotFinite
 from pipeline.llama_layers import lighten
 from pipeline.packing import Packed, first_position, is_packing, placed
 from pipeline.profiles import Profile
@@ -30,6 +30,10 @@ from pipeline.threads import lanes
 Kind = Literal["query", "passage"]
 Batch = TypeVar("Batch")
 Item = TypeVar("Item")
+
+TEXTS_AT_ONCE = 10_000
+"""Tokenised at once: as lists, token ids take nine times what they take in an array, and while a
+tokenizer works nobody who asks to stop is heard."""
 
 
 class Encoder:
@@ -142,11 +146,11 @@ class Encoder:
     ) -> NDArray[np.float32]:
         """Vectors of texts, (n, dimension) float32, in the order given; dropout off.
 
-        On a GPU: in bfloat16 over float32 weights, as it trains, and in batches of
-        `settings.batch_size`, longest first, so that a lack of memory shows at once. On a CPU: one
-        text a thread, so that a vector depends on its text alone, bit for bit, whatever else is
-        encoded or cached and however many threads there are; it is also faster there than padded
-        batches.
+        They are tokenised and encoded `TEXTS_AT_ONCE` at a time. On a GPU: in bfloat16 over
+        float32 weights, as it trains, and in batches of `settings.batch_size`, the longest of
+        them first, so that a lack of memory shows early. On a CPU: one text a thread, so that a
+        vector depends on its text alone, bit for bit, whatever else is encoded or cached and
+        however many threads there are; it is also faster there than padded batches.
 
         Args:
             texts: what to encode, without prefix.
@@ -154,26 +158,16 @@ class Encoder:
             on_batch: called with (done, total) after each batch; it may raise to stop.
 
         Raises:
-            StageFailure: the model gives numbers that are not finite.
+            NotFinite: the model gives numbers that are infinite or none at all.
         """
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        token_ids = self.tokenize(texts, kind)
-        size = 1 if self.device.type == "cpu" else self.settings.batch_size
-        order = sorted(range(len(texts)), key=lambda row: -len(token_ids[row]))
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
-
-        def encode_batch(rows: list[int]) -> torch.Tensor:
-            with without_graph(self.device):
-                return self.forward([token_ids[row] for row in rows])
-
         training = self.model.training
         self.model.train(False)
         done = 0
         try:
             # One region around all of them: a GPU's weights are cast once, not for each batch.
-            results = side_by_side(encode_batch, batches, self.device)
-            with self.precision(), closing(results):
-                for rows, result in zip(batches, results, strict=True):
+            with self.precision(), closing(self._encoded(texts, kind)) as batches:
+                for rows, result in batches:
                     if not np.isfinite(result).all():
                         raise _not_finite(self.profile)
                     vectors[rows] = result
@@ -183,6 +177,25 @@ class Encoder:
         finally:
             self.model.train(training)
         return vectors
+
+    def _encoded(
+        self, texts: Sequence[str], kind: Kind
+    ) -> Generator[tuple[list[int], NDArray[np.float32]], None, None]:
+        """Batch by batch: the places of its texts, and their vectors."""
+        size = 1 if self.device.type == "cpu" else self.settings.batch_size
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            token_ids = self.tokenize(texts[first : first + TEXTS_AT_ONCE], kind)
+            order = sorted(range(len(token_ids)), key=lambda row: -len(token_ids[row]))
+            places = [order[start : start + size] for start in range(0, len(order), size)]
+            batches = [[token_ids[row] for row in rows] for rows in places]
+            with closing(side_by_side(self._computed, batches, self.device)) as results:
+                for rows, result in zip(places, results, strict=True):
+                    yield [first + row for row in rows], result
+
+    def _computed(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """What `forward` gives, without a graph."""
+        with without_graph(self.device):
+            return self.forward(token_ids)
 
     def save(self, folder: Path, card: str) -> None:
         """Write a sentence-transformers folder that replaces `folder` as a whole.
@@ -195,9 +208,9 @@ class Encoder:
             card: the model card, written as README.md.
 
         Raises:
-            ValueError: `folder` holds something that is no saved model.
             OSError: the disk is full; `folder` is untouched.
-            StageFailure: what was written reads from left to right only; `folder` is untouched.
+            StageFailure: `folder` holds something that is no saved model, or what was written
+                reads from left to right only; `folder` is untouched.
         """
         tokens = max(self.tokens_max("query"), self.tokens_max("passage"))
         save_folder(
@@ -334,10 +347,10 @@ def load_encoder(folder: Path, profile: Profile, settings: EncoderSettings, devi
     return Encoder(model, tokenizer, profile, settings, place)
 
 
-def _not_finite(profile: Profile) -> StageFailure:
-    return StageFailure(
+def _not_finite(profile: Profile) -> NotFinite:
+    return NotFinite(
         f"The model of {profile.id} gives numbers that are not finite.",
         safe="Nothing was written from them.",
-        next_step="Its weights are damaged, or training diverged: lower finetune.learning_rate, "
-        "or get the weights again.",
+        next_step="Its weights are damaged: get them again, or train again with a lower "
+        "finetune.learning_rate.",
     )

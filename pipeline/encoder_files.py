@@ -25,10 +25,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from pipeline.bidirectional import require_bidirectional
-from pipeline.errors import BadInput, brief
+from pipeline.errors import BadInput, StageFailure, brief
 from pipeline.files import read_json, sync_folder, write_json, write_text
 from pipeline.memory import is_out_of_memory
 from pipeline.profiles import Profile
+from pipeline.tensor_files import os_errors
 
 _NATIVE: dict[str, tuple[type[PretrainedConfig], frozenset[str]]] = {
     "llama_bidirectional": (LlamaConfig, frozenset({"llama", "llama_bidirec"})),
@@ -59,9 +60,17 @@ def load_model(folder: Path, profile: Profile) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with their names
         )
     except UNREADABLE as error:
         raise _damaged(folder, f"The weights in {folder} cannot be read: {brief(error)}") from error
+    if mismatched := sorted(report["mismatched_keys"]):
+        name, found, wanted = mismatched[0]
+        raise _damaged(
+            folder,
+            f"The weights in {folder} cannot be read: {name} has the shape {tuple(found)}, and "
+            f"config.json asks for {tuple(wanted)}.",
+        )
     missing = sorted(report["missing_keys"])
     if made_up := [key for key in missing if "pooler." not in key]:
         raise _damaged(
@@ -103,6 +112,10 @@ def load_tokenizer(
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise _damaged(folder, f"The tokenizer in {folder} has no fast form (tokenizer.json).")
+    names = sorted(type(tokenizer).vocab_files_names.values())
+    if not any((folder / name).is_file() for name in names):
+        # transformers makes one up, to which every word is unknown.
+        raise _damaged(folder, f"There is no tokenizer in {folder} ({' or '.join(names)}).")
     if said := misfit(tokenizer, model):
         raise _damaged(folder, f"The tokenizer in {folder} {said}.")
     if tokenizer.pad_token is None:
@@ -145,17 +158,17 @@ def save_folder(
         card: the model card.
 
     Raises:
-        ValueError: `folder` holds something that is no saved model.
         OSError: the disk is full; `folder` is untouched.
-        StageFailure: what was written reads from left to right only; `folder` is untouched.
+        StageFailure: as `require_replaceable`, or what was written reads from left to right only;
+            `folder` is untouched.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "modules.json").is_file():
-        raise ValueError(f"{folder} holds something else than a saved model")
+    require_replaceable(folder)
     beside = folder.parent / f".{folder.name}.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    model.save_pretrained(beside)
-    _save_tokenizer(beside, tokenizer, tokens)
+    with os_errors():
+        model.save_pretrained(beside)
+        _save_tokenizer(beside, tokenizer, tokens)
     require_bidirectional(beside, profile, tokenizer)
     _save_modules(beside, profile, tokens, cut)
     write_text(beside / "README.md", card)
@@ -165,6 +178,23 @@ def save_folder(
         _sync(path)
     sync_folder(beside)
     _put_in_place(beside, folder)
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuse to put a model where something lies that no `save_folder` wrote.
+
+    Raises:
+        StageFailure: `folder` is a file, or holds something else than a saved model.
+    """
+    if not folder.exists() or (folder / "modules.json").is_file():
+        return
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    raise StageFailure(
+        f"The model can't be put at {folder}: something else than a saved model lies there.",
+        safe="It was left as it is, and what was trained is kept up to its last checkpoint.",
+        next_step="Move it to another place and run the same command again.",
+    )
 
 
 def _put_in_place(beside: Path, folder: Path) -> None:
@@ -180,13 +210,15 @@ def _put_in_place(beside: Path, folder: Path) -> None:
 
 
 def _require_token_states(folder: Path, model: PreTrainedModel) -> None:
-    """Refuse what gives no state a token for token ids alone, as T5 and CLIP do."""
+    """Refuse what gives no state a token for token ids alone, as T5 and CLIP do, or no numbers."""
     model.train(False)
     try:
         with torch.inference_mode():
             states = model(input_ids=torch.tensor([[0, 1]])).last_hidden_state
         if states.shape == (1, 2, model.config.hidden_size):
-            return
+            if states.isfinite().all():
+                return
+            raise _damaged(folder, f"The weights in {folder} hold numbers that are not finite.")
         why = f"its states have the shape {tuple(states.shape)}"
     except (*UNREADABLE, TypeError, AttributeError, IndexError, KeyError) as error:
         if is_out_of_memory(error):

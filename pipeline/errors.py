@@ -35,6 +35,10 @@ class StageFailure(Failure):
     exit_code = 1
 
 
+class NotFinite(StageFailure):
+    """A model gives numbers that are infinite or none at all."""
+
+
 class GateRefusal(Failure):
     """The machine has no GPU that the gate admits."""
 

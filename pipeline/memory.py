@@ -92,14 +92,15 @@ def out_of_memory(recipe: Recipe, device: str, setting: Setting) -> StageFailure
     remedy = smaller(recipe, device, setting)
     whose = "GPU's" if device == "cuda" else "machine's"
     training = setting == "finetune.micro_batch_size"
+    asked = flatten(recipe)[setting]
     if remedy:
         ((name, value),) = remedy.items()
-        advice = f"Halve {name}: run the same command again with --set {name}={value}."
+        advice = f"Run the same command again with --set {name}={value}: fewer texts at once."
     else:
         advice = _without_remedy(device, setting)
     return StageFailure(
         f"The {whose} memory was full while {'the model trained' if training else 'encoding'} "
-        f"({setting} = {flatten(recipe)[setting]}).",
+        f"({setting} = {asked}{'' if asked else ', what the machine chose'}).",
         safe="Finished results are kept, and so is the last checkpoint of a training, from which "
         "it goes on.",
         next_step=advice,
@@ -126,6 +127,19 @@ def smaller(recipe: Recipe, device: str, setting: Setting) -> Mapping[str, Any]:
     if value <= 1 or (device == "cpu" and setting == "encoder.batch_size"):
         return {}
     return {setting: value // 2}
+
+
+def begun_again(step: str, tokens: int) -> str:
+    """What is said of a training step that found the memory full and went on with less.
+
+    Args:
+        step: which one, as `step 7`.
+        tokens: the most of a forward pass from now on.
+    """
+    return (
+        f"The memory was full in {step}: it was begun again with at most {tokens} tokens at once, "
+        "and so is all that follows."
+    )
 
 
 def _without_remedy(device: str, setting: Setting) -> str:

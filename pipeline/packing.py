@@ -12,15 +12,16 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline import attention
+from pipeline.memory import is_out_of_memory
 
-_PROBE = ((5, 9, 7), (3, 2, 11, 8, 4, 6, 10), (6,), (9, 5, 4, 12))
+PROBE = ((5, 9, 7), (3, 2, 11, 8, 4, 6, 10), (6,), (9, 5, 4, 12))
 """Token ids of the texts that a model is checked with; every vocabulary has them."""
 
 _AGREES = 1e-4
 """Of the largest state: float32 sums in another order differ by less, a wrong neighbour by more."""
 
-_AGREES_IN_BF16 = 0.1
-"""The same for a GPU's kernel: bfloat16 has 8 bits, and errors add up over the layers."""
+AGREES_IN_BF16 = 0.1
+"""The same for a GPU's kernels: bfloat16 has 8 bits, and errors add up over the layers."""
 
 _NOT_PACKABLE = (
     *(TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError),
@@ -101,6 +102,10 @@ def first_position(model: PreTrainedModel, tokens_max: int) -> int | None:
     Args:
         model: its attention becomes ours where that works, and stays as it is otherwise.
         tokens_max: the longest text that will be given.
+
+    Raises:
+        RuntimeError, MemoryError: memory is full, or the GPU failed: that says nothing about the
+            model, whose attention is as it was.
     """
     config = model.config
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
@@ -109,19 +114,21 @@ def first_position(model: PreTrainedModel, tokens_max: int) -> int | None:
     before = config._attn_implementation
     training = model.training
     model.train(False)
+    found: int | None = None
     try:
         with torch.inference_mode():
             padded = _padded_probe(model)
             model.set_attn_implementation(attention.NAME)
-            for first in sorted({0, 1 + (getattr(config, "pad_token_id", None) or 0)}):
-                if _agrees(model, padded, first):
-                    return first
-    except _NOT_PACKABLE:
-        pass  # the padded path stays
+            places = sorted({0, 1 + (getattr(config, "pad_token_id", None) or 0)})
+            found = next((first for first in places if _agrees(model, padded, first)), None)
+    except _NOT_PACKABLE as error:
+        if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+            raise
     finally:
         model.train(training)
-    model.set_attn_implementation(before)
-    return None
+        if found is None:
+            model.set_attn_implementation(before)
+    return found
 
 
 def is_packing(model: PreTrainedModel) -> bool:
@@ -131,16 +138,16 @@ def is_packing(model: PreTrainedModel) -> bool:
 
 def _padded_probe(model: PreTrainedModel) -> torch.Tensor:
     device = next(model.parameters()).device
-    longest = max(map(len, _PROBE))
-    tokens = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in _PROBE], device=device)
-    mask = torch.tensor([[n < len(ids) for n in range(longest)] for ids in _PROBE], device=device)
+    longest = max(map(len, PROBE))
+    tokens = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in PROBE], device=device)
+    mask = torch.tensor([[n < len(ids) for n in range(longest)] for ids in PROBE], device=device)
     hidden = model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
     states: torch.Tensor = hidden[mask]
     return states
 
 
 def _agrees(model: PreTrainedModel, padded: torch.Tensor, first: int) -> bool:
-    probe = Packed.of(_PROBE, first, padded.device)
+    probe = Packed.of(PROBE, first, padded.device)
     with attention.overridden(attention.attend_each):
         packed = probe.states(model)
     most = float(padded.abs().max())
@@ -150,4 +157,4 @@ def _agrees(model: PreTrainedModel, padded: torch.Tensor, first: int) -> bool:
         return True
     with torch.autocast("cuda", dtype=torch.bfloat16):
         packed = probe.states(model).float()
-    return float((packed - padded).abs().max()) <= _AGREES_IN_BF16 * most
+    return float((packed - padded).abs().max()) <= AGREES_IN_BF16 * most

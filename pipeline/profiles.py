@@ -20,7 +20,10 @@ REHEARSAL_PROFILE = "sentence-transformers/all-MiniLM-L6-v2"
 """The one profile that needs no GPU, and the one that a rehearsal uses."""
 
 _POOLING = "1_Pooling/config.json"
-_PROMPTS = "config_sentence_transformers.json"
+_SENTENCE_CONFIG = "sentence_bert_config.json"
+_TOKENIZER = "tokenizer.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_MODEL_CONFIG = "config_sentence_transformers.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Profile:
         architecture: `llama_bidirectional`, `ministral3_bidirectional` or
             `sentence_transformers` (a folder that says itself how it pools).
         pooling: `mean`, `cls` or `last`.
-        normalize: whether vectors are scaled to length 1.
+        normalize: whether vectors are scaled to length 1; their dot products are cosines then.
         query_prefix: put before every query, character for character.
         passage_prefix: put before every passage.
         dimension: numbers a vector has.
@@ -176,18 +179,29 @@ def _hub_snapshot(profile: Profile) -> Path | None:
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
+_DOT_RECIPE = {"finetune.temperature": 1.0}
+"""Dot products are no cosines from -1 to 1, which the usual temperature is made for: "dot product
+(and then set scale to 1)", MultipleNegativesRankingLoss of sentence-transformers."""
+
+
 def _folder_profile(folder: Path) -> Profile:
     kinds = _module_kinds(folder)
     if kinds[:2] != ["Transformer", "Pooling"] or set(kinds[2:]) - {"Normalize"}:
-        raise BadInput(
+        raise _not_understood(
             f"{folder} has the modules {', '.join(kinds)}; only Transformer, Pooling and "
-            "Normalize are understood.",
-            safe="Nothing was changed.",
-            next_step="Choose a model without further modules.",
+            "Normalize are understood",
+            "Choose a model without further modules.",
         )
     pooling = _read_object(folder, _POOLING)
     config = _read_object(folder, "config.json")
     prompts = _prompts(folder)
+    if pooling.get("include_prompt") is False and any(prompts.values()):
+        raise _not_understood(
+            f"{folder} leaves its prompts out of the pooling (include_prompt in {_POOLING})",
+            "Choose a model that pools over its prompts too.",
+        )
+    _require_case(folder)
+    normalize = _similarity(folder) == "cosine" or "Normalize" in kinds
     width = pooling.get("embedding_dimension") or pooling.get("word_embedding_dimension")
     return Profile(
         id=str(folder),
@@ -195,13 +209,14 @@ def _folder_profile(folder: Path) -> Profile:
         revision="folder",
         architecture="sentence_transformers",
         pooling=_pooling_mode(pooling, folder),
-        normalize="Normalize" in kinds,
+        normalize=normalize,
         query_prefix=prompts["query"],
         passage_prefix=prompts["passage"] or prompts["document"],
         dimension=_whole_number(folder, _POOLING, "dimension", width),
         matryoshka=(),
         tokens_max=_tokens_max(folder, config),
         licence="the model's own",
+        recipe={} if normalize else _DOT_RECIPE,
     )
 
 
@@ -217,12 +232,12 @@ def _module_kinds(folder: Path) -> list[str]:
 
 def _prompts(folder: Path) -> dict[str, str]:
     """The prefixes that a model takes, empty where it has none."""
-    named = _read_if_there(folder, _PROMPTS).get("prompts") or {}
+    named = _read_if_there(folder, _MODEL_CONFIG).get("prompts") or {}
     if not isinstance(named, dict):
-        raise _unusable(folder, f"the prompts in {_PROMPTS} have no names")
+        raise _unusable(folder, f"the prompts in {_MODEL_CONFIG} have no names")
     prompts = {kind: named.get(kind) or "" for kind in ("query", "passage", "document")}
     if not all(isinstance(prompt, str) for prompt in prompts.values()):
-        raise _unusable(folder, f"the prompts in {_PROMPTS} are no texts")
+        raise _unusable(folder, f"the prompts in {_MODEL_CONFIG} are no texts")
     return prompts
 
 
@@ -253,6 +268,52 @@ def _whole_number(folder: Path, name: str, what: str, value: Any) -> int:
         raise _unusable(folder, f"{name} says no {what} ({value!r})") from error
 
 
+def _similarity(folder: Path) -> str:
+    """`cosine` or `dot`: how a model's vectors are compared; one that doesn't say so, by cosine.
+
+    A Normalize module is not needed for cosines: sentence-transformers then scales where it
+    compares. Here vectors are compared by dot product everywhere, so they are scaled themselves.
+    """
+    named = _read_if_there(folder, _MODEL_CONFIG).get("similarity_fn_name") or "cosine"
+    if named not in ("cosine", "dot"):
+        raise _not_understood(
+            f"{folder} compares vectors by {named!r} (similarity_fn_name in {_MODEL_CONFIG}); "
+            "cosine and dot are understood",
+            "Choose a model with one of these similarities.",
+        )
+    return str(named)
+
+
+def _require_case(folder: Path) -> None:
+    """Refuse a model whose texts sentence-transformers lowercases, and its tokenizer doesn't."""
+    if not _read_if_there(folder, _SENTENCE_CONFIG).get("do_lower_case"):
+        return
+    # transformers rebuilds the normalizer of a BERT as its configuration says.
+    kept = _read_if_there(folder, _TOKENIZER_CONFIG).get("do_lower_case") is False
+    if kept or not _lowercases(_read_if_there(folder, _TOKENIZER).get("normalizer")):
+        raise _not_understood(
+            f"{folder} has its texts lowercased before its tokenizer reads them (do_lower_case in "
+            f"{_SENTENCE_CONFIG}), which other readers of its files don't do",
+            "Choose a model whose tokenizer lowercases by itself.",
+        )
+
+
+def _lowercases(normalizer: Any) -> bool:
+    """Whether a normalizer of a tokenizer.json lowercases: itself, or as one of a sequence."""
+    if not isinstance(normalizer, dict):
+        return False
+    if normalizer.get("type") == "BertNormalizer":
+        return normalizer.get("lowercase") is True
+    parts = normalizer.get("normalizers")
+    among = any(map(_lowercases, parts)) if isinstance(parts, list) else False
+    return among or normalizer.get("type") == "Lowercase"
+
+
+def _not_understood(happened: str, next_step: str) -> BadInput:
+    """Of a sound model that asks for what isn't done here."""
+    return BadInput(f"{happened}.", safe="Nothing was changed.", next_step=next_step)
+
+
 def _unusable(folder: Path, why: str) -> BadInput:
     return BadInput(
         f"{folder} is no usable sentence-transformers model: {why}.",
@@ -279,10 +340,9 @@ def _pooling_mode(pooling: Mapping[str, Any], folder: Path) -> str:
     only = "last" if only == "lasttoken" else only
     if only in ("mean", "cls", "last"):
         return only
-    raise BadInput(
-        f"{folder} pools in a way that is not understood; mean, cls and last are.",
-        safe="Nothing was changed.",
-        next_step="Choose a model with one of these poolings.",
+    raise _not_understood(
+        f"{folder} pools in a way that is not understood; mean, cls and last are",
+        "Choose a model with one of these poolings.",
     )
 
 
@@ -302,10 +362,9 @@ def _tokens_max(folder: Path, config: Mapping[str, Any]) -> int:
         padding = config.get("pad_token_id")
         positions -= 1 + (1 if padding is None else number("config.json", "pad_token_id", padding))
     limits = [positions]
-    sentence_config = "sentence_bert_config.json"
-    if limit := _read_if_there(folder, sentence_config).get("max_seq_length"):
-        limits.append(number(sentence_config, "max_seq_length", limit))
-    limit = _read_if_there(folder, "tokenizer_config.json").get("model_max_length")
+    if limit := _read_if_there(folder, _SENTENCE_CONFIG).get("max_seq_length"):
+        limits.append(number(_SENTENCE_CONFIG, "max_seq_length", limit))
+    limit = _read_if_there(folder, _TOKENIZER_CONFIG).get("model_max_length")
     if isinstance(limit, int) and limit < 1_000_000:
         limits.append(limit)
     return min(limits)

@@ -183,8 +183,8 @@ def check_ranges(flat: Mapping[str, Any], where: str) -> None:
         raise _refused("corpus.encoding", flat["corpus.encoding"], wanted, where)
     if not flat["eval.k"] or min(flat["eval.k"]) < 1:
         raise _refused("eval.k", list(flat["eval.k"]), "ranks from 1 on", where)
-    if unknown := set(flat["export.dtypes"]) - {"fp32", "fp16"} or not flat["export.dtypes"]:
-        raise _refused("export.dtypes", unknown, "fp32, fp16 or both", where)
+    if set(flat["export.dtypes"]) - {"fp32", "fp16"} or not flat["export.dtypes"]:
+        raise _refused("export.dtypes", list(flat["export.dtypes"]), "fp32, fp16 or both", where)
 
 
 def holds_ascii(encoding: str) -> bool:

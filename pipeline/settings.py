@@ -13,6 +13,18 @@ BASE_TEACHER = "base"
 PYTHON_PROBE = "python"
 """The name of the probe that every machine has: docstrings of Python's standard library."""
 
+FILES = (
+    "prep.teacher",
+    "prep.reranker",
+    "finetune.probe",
+    "finetune.false_negatives.teacher",
+    "finetune.distillation.teacher",
+    "finetune.tasks.retrieval",
+    "finetune.tasks.sts",
+    "finetune.tasks.classification",
+)
+"""Settings that name files or folders, or may; a relative path begins at the run's folder."""
+
 
 @dataclass(frozen=True)
 class CorpusSettings:
@@ -257,7 +269,8 @@ class FinetuneSettings:
     """`cosine` or `linear`."""
     batch_size: int = 128
     auto_scale: bool = True
-    """Under `AUTO_SCALE_BELOW` examples, scale batch and intervals down."""
+    """Scale the batch down under `AUTO_SCALE_BELOW` examples, and intervals that would come up less
+    than three times."""
     micro_batch_size: int = 0
     """A forward pass takes as many tokens as so many of the longest texts have, and half where
     memory is full; 0: what a GPU's memory was measured to hold, 8 texts on a CPU. Changes memory

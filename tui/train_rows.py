@@ -226,17 +226,29 @@ def numbers(
 
 
 def _told(latest: Mapping[str, float]) -> list[tuple[str, str]]:
-    """What some trainings tell besides: how much of the device is used, what was masked, and the
-    parts that the loss is a sum of. Rounded, for they change with every step."""
+    """What some trainings tell besides: how much of the device is used, the negatives of a question
+    and what was masked of them, and the parts that the loss is a sum of. Rounded, for they change
+    with every step."""
     found = []
     if (mfu := latest.get("mfu")) is not None:
         found.append(("MFU", f"{100 * mfu:.0f}%"))
+    # Before what else tells of memory: at 80 columns there is room for two of these.
+    found += _negatives(latest)
     if (memory := latest.get("memory_bytes")) is not None:
         found.append(("memory", f"{memory / _GIGA:.1f} GB"))
     if (masked := latest.get("masked_per_query")) is not None:
         found.append(("masked/query", f"{masked:.1f}"))
     parts = sorted(name for name in latest if name.startswith(_PART))
     return [*found, *(("loss " + name[len(_PART) :], f"{latest[name]:.3f}") for name in parts)]
+
+
+def _negatives(latest: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Of a question: those mined for it and those of other questions; a training of an earlier
+    version tells only their sum, and nothing is shown."""
+    hard, both = latest.get("hard_negatives_per_query"), latest.get("negatives_per_query")
+    if hard is None or both is None:
+        return []
+    return [("hard+in-batch", f"{hard:.1f}+{both - hard:.1f}")]
 
 
 def _value(value: float | None, form: str) -> str:

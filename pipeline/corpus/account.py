@@ -144,6 +144,7 @@ def warnings_of(corpus: Corpus, lost: int, settings: CorpusSettings) -> list[str
     roles = Tally(document.role for document in corpus.documents)
     groups = Tally(document.group for document in corpus.documents)
     skipped = _skipped(corpus.report)
+    equal = sum(entry.status == "duplicate" for entry in corpus.report)
     split = sum("this one stays in" in entry.reason for entry in corpus.report)
     largest = max(groups.values())
     sensitive = count_findings(corpus.findings)
@@ -160,6 +161,11 @@ def warnings_of(corpus: Corpus, lost: int, settings: CorpusSettings) -> list[str
         (
             2 * skipped > len(corpus.report),
             f"More than half was skipped: {skipped} of {len(corpus.report)}; see {REPORT}.",
+        ),
+        (
+            2 * equal >= len(corpus.report),
+            f"{equal} of {len(corpus.report)} documents have the very text of another, and each "
+            f"text counts once; see {REPORT}.",
         ),
         (
             len(groups) > 1 and largest > LARGE_GROUP * documents,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.beir import CORPUS, EvalSet, beir_splits, read_beir
+from pipeline.beir import CORPUS, QUERIES, EvalSet, beir_splits, read_beir
 from pipeline.corpus.entries import Entry, Loaded
 from pipeline.corpus.passages import passage_id
 from pipeline.corpus.records import FileReport, ImportedSample, Role
@@ -36,6 +36,11 @@ def load_beir(folder: Path) -> Loaded:
     sets = {role: read_beir(folder, role, mended=True) for role in _PRECEDENCE if role in splits}
     entries, unused = _entries(next(iter(sets.values())), _titles(folder))
     samples, warnings, shared = _samples(sets, {entry.path: entry for entry in entries})
+    asked = sum(1 for _ in read_jsonl(folder / QUERIES))
+    if unanswered := asked - len({query for one in sets.values() for query in one.queries}):
+        warnings.append(
+            f"{unanswered} of {asked} queries have no relevant passage in the qrels; left out."
+        )
     if len(sets) == 1:
         (only,) = sets
         warnings.append(f"The only split is {only}, so roles are dealt: 70/10/20 over five folds.")

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from pipeline.errors import StageFailure, brief
 from pipeline.finetune.checkpoint import Checkpoints
 from pipeline.memory import is_out_of_memory
+
+Work = Literal["training", "warm-up"]
+"""What has checkpoints of its own."""
 
 _WORDS = ("cuda error", "cuda driver error", "cublas_status", "cudnn_status", "nccl error")
 """What torch says, in a RuntimeError, when a call to the GPU fails."""
@@ -25,8 +29,14 @@ def is_accelerator_lost(error: BaseException) -> bool:
 
 
 @contextmanager
-def accelerator_failures(checkpoints: Checkpoints) -> Iterator[None]:
+def accelerator_failures(checkpoints: Checkpoints, work: Work) -> Iterator[None]:
     """Turn the loss of the GPU inside into a failure that names the checkpoint to go on from.
+
+    The innermost one speaks: a failure that it raised passes through those around it.
+
+    Args:
+        checkpoints: of the work inside.
+        work: what is done inside.
 
     Raises:
         StageFailure: the GPU is gone.
@@ -37,15 +47,16 @@ def accelerator_failures(checkpoints: Checkpoints) -> Iterator[None]:
         if not is_accelerator_lost(error):
             raise
         checkpoints.settle()
-        raise _lost(error, checkpoints.written_step) from error
+        raise _lost(error, checkpoints.written_step, work) from error
 
 
-def _lost(error: RuntimeError, step: int) -> StageFailure:
-    kept = f"The checkpoint of step {step} is whole" if step else "No checkpoint was due yet"
+def _lost(error: RuntimeError, step: int, work: Work) -> StageFailure:
+    whole, none = f"The {work}'s checkpoint of step {step} is whole", "No checkpoint was due yet"
+    kept = whole if step else f"{none} in the {work}"
     again = f"goes on from step {step}" if step else "begins at the first step"
     return StageFailure(
-        f"The GPU failed in the middle of the training: {brief(error)}",
+        f"The GPU failed in the middle of the {work}: {brief(error)}",
         safe=f"{kept}; every earlier result is kept.",
         next_step=f"Look at `nvidia-smi` and the driver's log (`dmesg`), then run the same command "
-        f"again: it {again}.",
+        f"again: the {work} {again}.",
     )

@@ -147,29 +147,46 @@ class Sampler:
         """Take these rows from now on: the same examples with other negatives."""
         self._data = replace(self._data, rows=rows)
 
-    def check(self, teaches: Callable[[Batch], bool]) -> None:
-        """Look at every batch before the first is trained.
+    def check(self, teaches: Callable[[Batch], bool], steps: range) -> str:
+        """Look at the batches of some steps before the first of them is trained.
+
+        One that teaches nothing costs its step and no more: losses are 0 there.
 
         Args:
             teaches: whether the losses have anything to work on in a batch.
+            steps: which ones, from 0.
+
+        Returns:
+            A warning where some teach nothing; else empty.
 
         Raises:
-            BadInput: a batch teaches nothing.
+            BadInput: `steps` are all of the training, and none of them teaches anything.
         """
-        for step in range(self._total):
-            if not teaches(self.batch(step)):
-                raise BadInput(
-                    f"The batch of training step {step + 1} has no negative for any query that "
-                    "a loss of this recipe could use.",
-                    safe="Samples and decisions are kept; nothing was trained.",
-                    next_step="Give more documents, raise finetune.batch_size, or set "
-                    "finetune.in_batch_negatives and prep.hard_negatives." + self._suspicion(),
-                )
-
-    def _suspicion(self) -> str:
-        if self._false_negatives is None:
+        idle = sum(not teaches(self.batch(step)) for step in steps)
+        if idle == self._total:
+            raise BadInput(
+                "No batch of this training has a negative for any query that a loss of this "
+                "recipe could use.",
+                safe="Samples and decisions are kept; nothing was trained.",
+                next_step=self._advice(),
+            )
+        if not idle:
             return ""
-        return " The teacher takes what is left for answers: lower finetune.false_negatives.margin."
+        return (
+            f"In {idle:,} of the training steps {steps.start + 1:,} to {steps.stop:,} "
+            f"({idle / len(steps):.1%}) no query has a negative that a loss of this recipe could "
+            f"use: they teach nothing. {self._advice()}"
+        )
+
+    def _advice(self) -> str:
+        advice = (
+            "Give more documents, raise finetune.batch_size, or set finetune.in_batch_negatives "
+            "and prep.hard_negatives."
+        )
+        if self._false_negatives is None:
+            return advice
+        taken = "The teacher takes what is left for answers: lower finetune.false_negatives.margin."
+        return f"{advice} {taken}"
 
     def _answers(self, row: Row, turn: int) -> tuple[int, ...]:
         return (row.positives[turn % len(row.positives)],) if self._draws else row.positives

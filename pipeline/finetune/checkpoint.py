@@ -13,21 +13,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.errors import BadInput, StageFailure
 from pipeline.files import digest_file, read_json, replacing, write_json
 from pipeline.finetune.randomness import TorchState, library_states, restore_library_states
 from pipeline.finetune.validation import mean
+from pipeline.tensor_files import save_tensors
 
 FORMAT = 2
-"""Version of the files; a checkpoint of another one is not picked up, and that is said."""
+"""Version of the files; a checkpoint of another one is set aside, and that is said."""
 
 _MANIFEST = "manifest.json"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -183,8 +184,10 @@ class Checkpoints:
         """Put everything back as it was.
 
         Returns:
-            None, and nothing changed, without a checkpoint. One that is damaged or of another
-            version is said so and deleted.
+            None, and nothing changed, without a checkpoint. One that is damaged is said so and
+            deleted, one of another version said so and set aside. Where the best weights alone are
+            damaged, that is said, and the progress is of a training that was never validated: the
+            restored weights are measured where a validation is due, then or at the end.
         """
         manifest = self._usable()
         if manifest is None:
@@ -222,12 +225,22 @@ class Checkpoints:
             raise StageFailure(
                 f"The best weights, of step {step}, can't be read from {path}: {error}",
                 safe="Training data and every earlier result are kept.",
-                next_step="Run the same command again: what is damaged is trained again.",
+                next_step="Run the same command again: it goes on from the last checkpoint.",
             ) from error
         _set_weights(model, {n: tensors[f"weight.{n}"] for n, _ in _weights(model)})
 
     def remove(self) -> None:
-        """Delete everything, the manifest first."""
+        """Delete everything, what was set aside too: the training has its result."""
+        self._delete()
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    @property
+    def _aside(self) -> Path:
+        """Where a checkpoint of another version lies; one at most, so the disk never fills."""
+        return self._folder.with_name(f"{self._folder.name}.other-version")
+
+    def _delete(self) -> None:
+        """Delete the checkpoint, the manifest first."""
         self.settle()
         (self._folder / _MANIFEST).unlink(missing_ok=True)
         if self._folder.is_dir():
@@ -267,49 +280,88 @@ class Checkpoints:
 
     def _write(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
         with replacing(self._folder / name) as temporary:
-            save_file(dict(tensors), temporary)
+            save_tensors(tensors, temporary)
             digest = digest_file(temporary)
         self._digests[name] = digest
 
     def _usable(self) -> dict[str, Any] | None:
-        """The manifest of a whole checkpoint; anything else is said and deleted."""
+        """The manifest of what can be gone on from; what can't be used is said and put away."""
         if self._found is not None:
             return self._found
         path = self._folder / _MANIFEST
         if not path.is_file():
             return None
+        known = True
         try:
             manifest = read_json(path)
-            fault = self._fault(manifest)
+            known = manifest["format"] == FORMAT
+            fault = self._fault(manifest) if known else ""
         except (BadInput, OSError) as error:
             fault = str(error)
         except (KeyError, TypeError, ValueError):
             fault = f"{_MANIFEST} is damaged"
-        if not fault:
-            self._found = manifest
-            self._written_step = int(manifest["progress"]["step"])
-            return self._found
-        self._warn(f"The checkpoint can't be used: {fault}. Training begins anew.")
-        self.remove()
-        return None
+        if fault:
+            self._warn(f"The checkpoint can't be used: {fault}. Training begins anew.")
+            self._delete()
+            return None
+        if not known:
+            self._set_aside(manifest["format"])
+            return None
+        self._found = self._with_usable_best(manifest)
+        self._written_step = int(manifest["progress"]["step"])
+        return self._found
 
     def _fault(self, manifest: Any) -> str:
-        """What is wrong with a manifest or the files that it names; empty for nothing."""
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            return "it was written by another version"
-        best_step = _progress(manifest).best_step
-        needed = {manifest["state"], *([_best_name(best_step)] if best_step else [])}
-        for name in sorted(needed | manifest["digests"].keys()):
-            path = self._folder / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if digest_file(path) != manifest["digests"].get(name):
-                return f"{name} is damaged"
-        return ""
+        """What is wrong with what a training can't go on without; empty for nothing."""
+        needed = {manifest["state"], *manifest["digests"]}
+        needed -= {_best_name(_progress(manifest).best_step)}
+        damages = (self._damage(name, manifest) for name in sorted(needed))
+        return next(filter(None, damages), "")
+
+    def _damage(self, name: str, manifest: Mapping[str, Any]) -> str:
+        """What is wrong with one file of a checkpoint; empty for nothing."""
+        path = self._folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        try:
+            whole = digest_file(path) == manifest["digests"].get(name)
+        except OSError as error:
+            return f"{name} can't be read ({error.strerror})"
+        return "" if whole else f"{name} is damaged"
+
+    def _with_usable_best(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """The manifest itself, or one without best weights where those are damaged.
+
+        An end that was reached stays one: its last weights are measured and kept. That they are
+        worse than the lost ones is possible; a training of hours is not thrown away for it.
+        """
+        progress = _progress(manifest)
+        damage = self._damage(_best_name(progress.best_step), manifest)
+        if not progress.best_step or not damage:
+            return manifest
+        self._warn(
+            f"The best weights so far, of step {progress.best_step}, can't be used: {damage}. "
+            f"Training goes on from step {progress.step}, and only weights from there on can be "
+            f"kept. To train anew instead, stop it, delete {self._folder} and run the same "
+            "command again."
+        )
+        unmeasured = replace(progress, validated=0, best_step=0, best=(), without_gain=0)
+        return manifest | {"progress": asdict(unmeasured)}
+
+    def _set_aside(self, version: object) -> None:
+        """Move a checkpoint of another version away, in place of the one before."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._folder.rename(self._aside)
+        self._warn(
+            f"The checkpoint was written by another version of embedsmith (format {version}; this "
+            f"one reads {FORMAT}). It lies in {self._aside} until the training is over. Training "
+            "begins anew."
+        )
 
     def _keep_only(self, names: set[str]) -> None:
         """Delete other states and best weights, and what was half written of them."""
-        for pattern in ("state-*", "best-*", ".state-*", ".best-*", f".{_MANIFEST}*"):
+        half_written = (".state-*", ".best-*", f".{_MANIFEST}*", ".tmp*")  # safetensors' the last
+        for pattern in ("state-*", "best-*", *half_written):
             for path in self._folder.glob(pattern):
                 if path.name not in names:
                     path.unlink()

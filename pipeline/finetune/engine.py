@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -12,24 +13,17 @@ from pipeline.encoder import Encoder
 from pipeline.errors import StageFailure
 from pipeline.finetune.batches import Batch, Sampler
 from pipeline.finetune.examples import TrainingSet
-from pipeline.finetune.gradients import (
-    Budget,
-    backward,
-    measured_budget,
-)
+from pipeline.finetune.fitting import compute_fitting, fitting_budget
+from pipeline.finetune.gradients import Budget, backward
 from pipeline.finetune.objective import LossParts, Objective
 from pipeline.finetune.passes import Tokens
 from pipeline.finetune.precision import pays_in_bf16
-from pipeline.finetune.randomness import TorchState
 from pipeline.finetune.rates import learning_rate
 from pipeline.finetune.speed import Shape, memory_bytes, peak_flops, training_flops
-from pipeline.finetune.tasks import Tasks
-from pipeline.memory import is_out_of_memory, keep_freed_memory, one_text_too_long
+from pipeline.finetune.tasks import TaskBatch, Tasks
+from pipeline.memory import keep_freed_memory
 from pipeline.schedule import Schedule
 from pipeline.settings import FinetuneSettings
-
-_HALVINGS_MAX = 40
-"""More than from all of a large GPU's memory down to one token."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,10 @@ class StepReport:
         loss: mean over the rows.
         learning_rate: that was used.
         gradient_norm: before clipping.
-        rows: examples in the batch.
-        tokens: in its unique texts, without padding.
-        negatives_per_query: mean over the rows, masked ones left out.
+        rows: examples in the batch, and pairs of other tasks beside it.
+        tokens: in the unique texts of the batch and those of other tasks, without padding.
+        negatives_per_query: mean over the batch's rows: hard and in-batch, masked ones left out.
+        hard_negatives_per_query: how many of them were mined for the row.
         masked_per_query: mean over the rows of what may be an answer and so is no negative.
         parts: what the loss consists of, by name, without weights.
         seconds: that it took.
@@ -77,6 +72,7 @@ class StepReport:
     rows: int
     tokens: int
     negatives_per_query: float
+    hard_negatives_per_query: float
     masked_per_query: float
     parts: Mapping[str, float]
     seconds: float
@@ -84,6 +80,20 @@ class StepReport:
     memory_bytes: int
     fitted: Fitted
     halvings: int
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What one step trains on: a batch of the run's own, then those of other tasks."""
+
+    batch: Batch
+    texts: Tokens
+    tasks: Sequence[TaskBatch]
+
+    @property
+    def lengths(self) -> list[list[int]]:
+        """Tokens of each text, by batch."""
+        return [list(map(len, texts)) for texts in (self.texts, *(t.texts for t in self.tasks))]
 
 
 class Engine:
@@ -129,29 +139,33 @@ class Engine:
         """
         started = time.perf_counter()
         batch = self._sampler.batch(number)
-        texts = batch.texts(self._data)
+        lesson = _Lesson(batch, batch.texts(self._data), list(self._tasks.batches(number)))
+        batches = lesson.lengths
         rate = learning_rate(number, self.schedule, self._settings)
-        (loss, norm, parts), halvings = self._fitting(number, batch, texts)
+        compute = partial(self._gradients, lesson)
+        fit = compute_fitting(compute, self._budget, batches, self.encoder.model)
+        self._budget, (loss, norm, parts) = fit.budget, fit.result
         self._require_finite(number, loss, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        rows = len(batch.row_query)
+        rows, lengths = len(batch.row_query), [tokens for one in batches for tokens in one]
         return StepReport(
             epoch=(number + 1) / self.schedule.steps_per_epoch,
             loss=loss,
             learning_rate=rate,
             gradient_norm=norm,
-            rows=rows,
-            tokens=sum(map(len, texts)),
+            rows=rows + sum(task.pairs for task in lesson.tasks),
+            tokens=sum(lengths),
             negatives_per_query=batch.negatives / rows,
+            hard_negatives_per_query=int(batch.mined.sum()) / rows,
             masked_per_query=batch.masked / rows,
             parts=parts,
             seconds=(seconds := time.perf_counter() - started),
-            mfu=training_flops(list(map(len, texts)), self._shape) / seconds / self._peak,
+            mfu=training_flops(lengths, self._shape) / seconds / self._peak,
             memory_bytes=memory_bytes(self.encoder.device),
             fitted=self.fitted,
-            halvings=halvings,
+            halvings=fit.halvings,
         )
 
     @property
@@ -170,14 +184,12 @@ class Engine:
 
         A smaller `finetune.micro_batch_size` than it had counts all the same.
         """
-        self._bf16 = fitted.bf16
-        now = self._budget
-        self._budget = Budget(
-            min(fitted.pass_tokens, now.pass_tokens),
-            min(fitted.kept_tokens, now.kept_tokens),
-            now.padded,
-            min(fitted.lanes, now.lanes),
-        )
+        if fitted.bf16 != self._bf16:
+            # What was measured at this start is of the other precision, which holds other bytes.
+            self._bf16 = fitted.bf16
+            self._peak = peak_flops(self.encoder.device, self._bf16)
+            self._budget = self._measure()
+        self._budget = self._budget.at_most(fitted.pass_tokens, fitted.kept_tokens, fitted.lanes)
 
     def forward(self, texts: Tokens) -> torch.Tensor:
         """Vectors of token ids in training precision.
@@ -188,6 +200,21 @@ class Engine:
         with self._precision():
             return self.encoder.forward(texts)
 
+    def diverged(self, sign: str) -> StageFailure:
+        """The failure for weights that no step makes good again.
+
+        Args:
+            sign: where it was seen and by what, in words.
+        """
+        rate = self._settings.learning_rate
+        return StageFailure(
+            f"Training diverged {sign}.",
+            safe="Every earlier result is kept.",
+            next_step=f"Lower finetune.learning_rate (now {rate:g}): run the same command again "
+            f"with --set finetune.learning_rate={rate / 10:g}. That is another result, which "
+            "begins at the first step.",
+        )
+
     def _precision(self) -> torch.autocast:
         device = self.encoder.device.type
         # Lanes would share the cache, and one with a graph be given what one without it cast.
@@ -196,32 +223,9 @@ class Engine:
             device, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=cached
         )
 
-    def _fitting(
-        self, number: int, batch: Batch, texts: Tokens
-    ) -> tuple[tuple[float, float, dict[str, float]], int]:
-        """Loss, norm and parts, with as much at once as fits; and how often that was halved."""
-        before, lengths = TorchState.now(), list(map(len, texts))
-        for halvings in range(_HALVINGS_MAX):
-            try:
-                return self._gradients(number, batch, texts), halvings
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Outside of the handler: the error holds the pass's tensors.
-            smaller = self._budget.halved(lengths)
-            if smaller is None:
-                break
-            self._budget = smaller
-            before.restore()
-            self.optimizer.zero_grad(set_to_none=True)
-            if self.encoder.device.type == "cuda":
-                torch.cuda.empty_cache()
-        raise one_text_too_long(self.encoder.device.type, max(lengths))
-
-    def _gradients(
-        self, number: int, batch: Batch, texts: Tokens
-    ) -> tuple[float, float, dict[str, float]]:
-        objective = self._objective.of(batch, self.encoder.device)
+    def _gradients(self, lesson: _Lesson, budget: Budget) -> tuple[float, float, dict[str, float]]:
+        """Loss, the gradient's norm before clipping, and the loss's parts."""
+        objective = self._objective.of(lesson.batch, self.encoder.device)
         found: list[LossParts] = []
 
         def loss_of(vectors: torch.Tensor) -> torch.Tensor:
@@ -230,10 +234,10 @@ class Engine:
 
         self.encoder.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        model, budget = self.encoder.model, self._budget
-        loss = backward(self.forward, texts, loss_of, budget, model)
+        model = self.encoder.model
+        loss = backward(self.forward, lesson.texts, loss_of, budget, model)
         others: dict[str, float] = {}
-        for task in self._tasks.batches(number):
+        for task in lesson.tasks:
             its_loss = backward(self.forward, task.texts, task.loss_of, budget, model)
             loss = loss + its_loss
             others[task.name] = others.get(task.name, 0.0) + float(its_loss)
@@ -244,23 +248,13 @@ class Engine:
 
     def _measure(self) -> Budget:
         """What fits into memory, by a pass over the longest passages."""
-        self.encoder.model.train()
-        with self._precision():
-            padded = not self.encoder.packs
-        count = self._settings.micro_batch_size
-        longest = self._data.passages.longest
-        return measured_budget(self.forward, longest, count, self.encoder.model, padded)
+        longest, count = self._data.passages.longest, self._settings.micro_batch_size
+        return fitting_budget(self.encoder, self.forward, self._precision(), longest, count)
 
     def _require_finite(self, number: int, loss: float, norm: float) -> None:
         if torch.isfinite(torch.tensor([loss, norm])).all():
             return
-        raise StageFailure(
-            f"Training diverged at step {number + 1}: the loss is {loss}, the gradient's norm "
-            f"{norm}.",
-            safe="The checkpoint before it and every earlier result are kept.",
-            next_step=f"Lower finetune.learning_rate (now {self._settings.learning_rate:g}) and "
-            "run the same command again.",
-        )
+        raise self.diverged(f"at step {number + 1}: the loss is {loss}, the gradient's norm {norm}")
 
 
 def make_optimizer(model: torch.nn.Module, settings: FinetuneSettings) -> torch.optim.AdamW:

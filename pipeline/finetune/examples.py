@@ -10,16 +10,12 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.encoder import Kind
+from pipeline.encoder import TEXTS_AT_ONCE, Kind
 from pipeline.errors import BadInput
 from pipeline.prep.records import TrainingExample
-from pipeline.texts import normalised
+from pipeline.texts import text_key
 
 Tokenize = Callable[[Sequence[str], Kind], list[list[int]]]
-
-
-_TEXTS_AT_ONCE = 10_000
-"""Tokenised at once: as lists, token ids take nine times what they take in a `TokenStore`."""
 
 
 class TokenStore:
@@ -61,8 +57,8 @@ class TokenStore:
 
 def tokenized(tokenize: Tokenize, texts: Sequence[str], kind: Kind) -> Iterator[list[int]]:
     """Token ids of each text in turn, some thousand of them in memory at a time."""
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        yield from tokenize(texts[start : start + _TEXTS_AT_ONCE], kind)
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        yield from tokenize(texts[start : start + TEXTS_AT_ONCE], kind)
 
 
 @dataclass(frozen=True)
@@ -157,24 +153,19 @@ def read_training_set(
 
 def with_negatives(
     data: TrainingSet,
-    examples: Sequence[TrainingExample],
     passages: Mapping[str, str],
-    pool: Iterable[str],
     negatives: Sequence[Sequence[str]],
     hard_negatives: int,
 ) -> tuple[Row, ...]:
     """The rows of a training set with other negatives; its texts keep their numbers.
 
     Args:
-        data: made of `examples`, `passages` and `pool`.
-        examples: what `prep` wrote.
+        data: read with the pool that the negatives are from.
         passages: text by passage id.
-        pool: see `read_training_set`.
         negatives: passage ids of the pool by example, hardest first.
         hard_negatives: how many of them are used.
     """
-    named = (key for example in examples for key in _used(example))
-    texts = _Numbering(passages[key] for key in chain(named, pool))
+    texts = _Numbering(data.passage_texts)
     rows = []
     for row, mined in zip(data.rows, negatives, strict=True):
         numbers = dict.fromkeys(texts[passages[key]] for key in mined)
@@ -188,15 +179,15 @@ class _Numbering:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts: list[str] = []
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[bytes, int] = {}
         for text in texts:
-            key = normalised(text)
+            key = text_key(text)
             if key not in self._numbers:
                 self._numbers[key] = len(self.texts)
                 self.texts.append(text)
 
     def __getitem__(self, text: str) -> int:
-        return self._numbers[normalised(text)]
+        return self._numbers[text_key(text)]
 
 
 def _used(example: TrainingExample) -> tuple[str, ...]:

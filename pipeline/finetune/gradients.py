@@ -75,15 +75,31 @@ class Budget:
         passes = lanes * -(-tokens // (lanes * most))
         return -(-tokens // passes)
 
-    def halved(self, lengths: Sequence[int]) -> Budget | None:
-        """Half of what `lengths` took, in one lane; None where each text goes alone, none kept."""
-        parts = cut(lengths, self)
-        alone = all(len(part.texts) == 1 for part in parts) and self.kept_tokens < min(lengths)
-        if alone and self.lanes == 1:
+    def halved(self, *batches: Sequence[int]) -> Budget | None:
+        """Half of what a step took, in one lane; None where each text goes alone, none kept.
+
+        Args:
+            batches: tokens of each text, by batch; one batch after another takes memory, so the
+                largest counts.
+        """
+        cuts = [cut(lengths, self) for lengths in batches]
+        shortest = min(min(lengths) for lengths in batches)
+        single = all(len(part.texts) == 1 for parts in cuts for part in parts)
+        if single and self.kept_tokens < shortest and self.lanes == 1:
             return None
-        taken = max(part.tokens for part in parts)
-        kept = min(self.kept_tokens, sum(part.tokens for part in parts))
+        taken = max(part.tokens for parts in cuts for part in parts)
+        computed = max(sum(part.tokens for part in parts) for parts in cuts)
+        kept = min(self.kept_tokens, computed)
         return replace(self, pass_tokens=max(1, taken // 2), kept_tokens=kept // 2, lanes=1)
+
+    def at_most(self, pass_tokens: int, kept_tokens: int, lanes: int) -> Budget:
+        """The smaller of this and of what a training was computed with that is gone on with."""
+        return replace(
+            self,
+            pass_tokens=min(pass_tokens, self.pass_tokens),
+            kept_tokens=min(kept_tokens, self.kept_tokens),
+            lanes=min(lanes, self.lanes),
+        )
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from pipeline.errors import BadInput
 from pipeline.files import read_json, replacing, write_json
 from pipeline.finetune.forgetting import fell_too_far
+from pipeline.tensor_files import save_tensors
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the tuned weights that are tried; 0 is the base."""
@@ -96,9 +96,10 @@ class Sweep:
         Raises:
             OSError: the disk is full.
         """
-        tuned = {name: value.detach() for name, value in model.named_parameters()}
+        parameters = model.named_parameters()
+        tuned = {name: value.detach().cpu().contiguous() for name, value in parameters}
         with replacing(self._folder / _TUNED) as temporary:
-            save_file({name: value.cpu().contiguous() for name, value in tuned.items()}, temporary)
+            save_tensors(tuned, temporary)
         del tuned
         base = dict(load_base().named_parameters())
         have = {point.alpha: point for point in (*self._points, *known)}

@@ -24,13 +24,8 @@ from pipeline.encoder import Encoder
 from pipeline.errors import BadRecipe, MissingPart, StageFailure, brief
 from pipeline.finetune.randomness import TorchState
 from pipeline.memory import is_out_of_memory
+from pipeline.packing import AGREES_IN_BF16, PROBE
 from pipeline.settings import FinetuneSettings
-
-_PROBE = ((5, 9, 7), (3, 2, 11, 8, 4, 6, 10), (6, 7))
-"""Token ids of the texts that layers are tried with; every vocabulary has them."""
-
-_AGREES = 0.1
-"""Of the largest number of a vector: bfloat16 has 8 bits, and errors add up over the layers."""
 
 _FUSED_TYPE, _FUSED_ACTIVATIONS = "llama", ("silu", "swish")
 """What Liger's feed-forward kernel computes; it would take another activation for this one."""
@@ -118,7 +113,7 @@ def fuse(encoder: Encoder) -> None:
         if is_out_of_memory(error):
             raise
         raise _unfused(f"failed ({brief(error)})") from error
-    if not difference <= _AGREES:
+    if not difference <= AGREES_IN_BF16:
         raise _unfused(f"gave vectors that differ by {difference:.2g} from the model's own")
 
 
@@ -213,7 +208,7 @@ def _try_training(encoder: Encoder) -> None:
     encoder.model.train()
     try:
         with encoder.precision():
-            vectors = encoder.forward(_PROBE)
+            vectors = encoder.forward(PROBE)
         parameters = [p for p in encoder.model.parameters() if p.requires_grad]
         torch.autograd.grad(vectors.sum(), parameters, allow_unused=True)
     finally:
@@ -227,7 +222,7 @@ def _vectors(encoder: Encoder) -> torch.Tensor:
     encoder.model.train(False)
     try:
         with torch.inference_mode(), encoder.precision():
-            return encoder.forward(_PROBE)
+            return encoder.forward(PROBE)
     finally:
         encoder.model.train(training)
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from pipeline.context import Control, Events
-from pipeline.errors import Interruption
+from pipeline.errors import Interruption, NotFinite
 from pipeline.finetune.checkpoint import Checkpoints, Progress
 from pipeline.finetune.engine import Engine, StepReport
 from pipeline.finetune.pace import Pace
 from pipeline.finetune.stopping import compare, judge
 from pipeline.finetune.validation import Scores, mean
+from pipeline.memory import begun_again
 from pipeline.schedule import Schedule
 
 
@@ -110,7 +111,11 @@ def _validate(
     Only a higher mean is better: of equals the earliest weights stay, as they moved the least.
     """
     assert hooks.validate is not None
-    scores = hooks.validate()
+    try:
+        scores = hooks.validate()
+    except NotFinite as error:
+        seen = f"by step {progress.step}: the model gives numbers that are not finite"
+        raise engine.diverged(seen) from error
     progress = replace(progress, validated=progress.step)
     against = compare(scores, progress.best) if progress.best else None
     if against is None or mean(scores) > progress.best_score:
@@ -161,6 +166,7 @@ def _tell(
         samples_per_second=round(report.rows / report.seconds, 3),
         tokens_per_second=round(report.tokens / report.seconds, 1),
         negatives_per_query=round(report.negatives_per_query, 2),
+        hard_negatives_per_query=round(report.hard_negatives_per_query, 2),
         masked_per_query=round(report.masked_per_query, 2),
         mfu=round(report.mfu, 4),
         memory_bytes=report.memory_bytes,
@@ -169,8 +175,7 @@ def _tell(
     )
     if report.halvings:
         events.log(
-            f"The memory was full in step {progress.step}: it was begun again with at most "
-            f"{report.fitted.pass_tokens} tokens at once, and so is all that follows.",
+            begun_again(f"step {progress.step}", report.fitted.pass_tokens),
             level="warning",
         )
     events.progress(progress.step, schedule.total_steps, "training steps")

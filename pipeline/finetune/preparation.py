@@ -61,7 +61,7 @@ def prepare_training(context: Context, checkpoints: Checkpoints) -> Prepared:
     """Load the base, measure it, and make everything that steps depend on.
 
     Raises:
-        BadInput: fewer than two examples, a batch without negatives, or unusable inputs.
+        BadInput: fewer than two examples, no batch with negatives, or unusable inputs.
         BadRecipe: settings that contradict each other or name what isn't there.
         MissingPart: weights are not on this machine.
         StageFailure: memory is full; then it has a remedy.
@@ -78,7 +78,8 @@ def prepare_training(context: Context, checkpoints: Checkpoints) -> Prepared:
     own, false_negatives = settings.in_batch_negatives, lessons.false_negatives
     sampler = Sampler(data, schedule, seed, own, settings.positives, false_negatives)
     objective = Objective(settings, cuts, lessons.teaching, profile.normalize)
-    sampler.check(objective.teaches)
+    look_at = partial(_look_at, context, sampler, objective)
+    look_at(range(schedule.total_steps))
     tasks = _open_tasks(context, encoder, schedule)
     gauges = _prepare_gauges(context, encoder)
     _prepare_model(context, encoder)
@@ -86,7 +87,7 @@ def prepare_training(context: Context, checkpoints: Checkpoints) -> Prepared:
     engine = Engine(encoder, data, sampler, schedule, settings, objective, tasks)
     refresher = None
     if settings.refresh_negatives:
-        refresher = _refresher(context, material, sampler, schedule, checkpoints, gauges)
+        refresher = _refresher(context, material, sampler, schedule, checkpoints, gauges, look_at)
     return Prepared(encoder, data, schedule, cuts, engine, gauges, refresher)
 
 
@@ -109,6 +110,7 @@ def _refresher(
     schedule: Schedule,
     checkpoints: Checkpoints,
     gauges: Gauges,
+    look_at: Callable[[range], None],
 ) -> Refresher:
     return Refresher(
         examples=material.examples,
@@ -123,7 +125,15 @@ def _refresher(
         embed=partial(gauges.embed, "training"),
         report=context.report,
         say=context.events.log,
+        look_at=look_at,
     )
+
+
+def _look_at(context: Context, sampler: Sampler, objective: Objective, steps: range) -> None:
+    """Warn of steps that will teach nothing; see `Sampler.check`."""
+    warning = sampler.check(objective.teaches, steps)
+    if warning:
+        context.events.log(warning, level="warning")
 
 
 def _open_tasks(context: Context, encoder: Encoder, schedule: Schedule) -> Tasks:

@@ -41,6 +41,7 @@ class Refresher:
         embed: texts to vectors of the weights as they are.
         report: called with (done, total, what); it may raise to stop.
         say: told what was found, in one line.
+        look_at: given the epoch's steps as soon as the sampler has its negatives.
         epoch: whose negatives the sampler has.
     """
 
@@ -56,6 +57,7 @@ class Refresher:
     embed: Embed
     report: Callable[[int, int, str], None]
     say: Callable[[str], None]
+    look_at: Callable[[range], None]
     epoch: int = field(default=0, init=False)
 
     def before_step(self, step: int) -> None:
@@ -75,15 +77,9 @@ class Refresher:
             negatives = self._mined()
             write_json(path, negatives)
             self.checkpoints.attach(name)
-        rows = with_negatives(
-            self.data,
-            self.examples,
-            self.library.texts,
-            sorted(self.library.pool),
-            negatives,
-            self.used,
-        )
-        self.sampler.use(rows)
+        self.sampler.use(with_negatives(self.data, self.library.texts, negatives, self.used))
+        first = epoch * self.steps_per_epoch
+        self.look_at(range(first, first + self.steps_per_epoch))
         self.epoch = epoch
 
     def _mined(self) -> Negatives:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from pipeline.context import Context, Outcome
+from pipeline.encoder_files import require_replaceable
 from pipeline.files import read_json, write_json
 from pipeline.finetune.accelerator import accelerator_failures
 from pipeline.finetune.card import model_card
@@ -18,7 +19,7 @@ from pipeline.finetune.lora import merge
 from pipeline.finetune.preparation import Prepared, prepare_training
 from pipeline.finetune.randomness import deterministic
 from pipeline.finetune.summary import Account, facts_of, summarise
-from pipeline.finetune.warmup import forget_warm_up, warm_up_threads
+from pipeline.finetune.warmup import forget_warm_up, warm_up_threads, warmed_up
 from pipeline.memory import memory_failures
 from pipeline.schedule import suggestion
 
@@ -36,7 +37,7 @@ def execute(context: Context) -> Outcome:
     that of an undisturbed training.
 
     Raises:
-        BadInput: fewer than two examples, a batch without negatives, or unusable inputs.
+        BadInput: fewer than two examples, no batch with negatives, or unusable inputs.
         MissingPart: the base weights are not on this machine.
         StageFailure: training diverged, or memory is full; then it has a remedy.
         Interruption: cancel or SIGTERM, after a checkpoint.
@@ -54,7 +55,7 @@ def execute(context: Context) -> Outcome:
         with (
             memory_failures(context.recipe, context.device, "finetune.micro_batch_size"),
             deterministic(threads, context.device),
-            accelerator_failures(checkpoints),
+            accelerator_failures(checkpoints, "training"),
         ):
             outcome = _fine_tune(context, checkpoints)
         write_json(finished, {"summary": outcome.summary, "partial": outcome.partial})
@@ -65,6 +66,7 @@ def execute(context: Context) -> Outcome:
 
 
 def _fine_tune(context: Context, checkpoints: Checkpoints) -> Outcome:
+    require_replaceable(context.folder / MODEL)
     prepared = prepare_training(context, checkpoints)
     _suggest(context, prepared)
     progress = _train(context, checkpoints, prepared)
@@ -125,6 +127,7 @@ def _account(context: Context, prepared: Prepared, progress: Progress, ending: E
         validation=prepared.gauges.validation,
         ending=ending,
         notes=_notes(context, prepared),
+        warmed_up=warmed_up(context.folder),
     )
 
 

@@ -11,6 +11,7 @@ from pipeline.finetune.checkpoint import Progress
 from pipeline.finetune.ending import Ending
 from pipeline.finetune.stopping import Comparison, compare
 from pipeline.finetune.validation import Validation, mean
+from pipeline.finetune.warmup import WarmedUp
 from pipeline.schedule import Schedule, suggestion
 from pipeline.settings import FinetuneSettings
 
@@ -33,6 +34,7 @@ class Account:
         validation: the dev questions, or None.
         ending: what was forgotten, and which weights were kept.
         notes: further warnings, met on the way.
+        warmed_up: how the warm-up before it ended; None without one.
     """
 
     rehearsal: bool
@@ -45,11 +47,22 @@ class Account:
     validation: Validation | None
     ending: Ending
     notes: Sequence[str]
+    warmed_up: WarmedUp | None = None
 
     @property
     def partial(self) -> bool:
-        """Whether the user ended it early; early stopping is no request."""
+        """Whether the user ended it early, or its warm-up."""
+        return self.ended_early or self.warm_up_ended_early
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the user ended the training's steps; early stopping is no request."""
         return self.progress.step < self.schedule.total_steps and not self.progress.stopped
+
+    @property
+    def warm_up_ended_early(self) -> bool:
+        """Whether the user ended the warm-up."""
+        return self.warmed_up is not None and self.warmed_up.steps < self.warmed_up.steps_planned
 
     @property
     def score(self) -> float | None:
@@ -145,8 +158,12 @@ def _interval(comparison: Comparison) -> Mapping[str, float]:
 def _warnings(account: Account) -> list[str]:
     progress, schedule = account.progress, account.schedule
     said: list[str] = []
-    if account.partial:
-        said.append(f"Ended early, after {progress.step} of {schedule.total_steps} steps.")
+    if account.warmed_up and account.warm_up_ended_early:
+        steps, planned = account.warmed_up.steps, account.warmed_up.steps_planned
+        said.append(f"The warm-up was ended early, after {steps} of {planned} steps.")
+    if account.ended_early:
+        least = ": the least there is, which teaches hardly anything" if progress.step == 1 else ""
+        said.append(f"Ended early, after {progress.step} of {schedule.total_steps} steps{least}.")
     elif schedule.total_steps < FEW_STEPS:
         said.append(f"Only {schedule.total_steps} steps: below {FEW_STEPS} expect little.")
     said += _dev_warnings(account)

@@ -77,6 +77,11 @@ class TaskBatch:
     texts: list[list[int]]
     loss_of: Callable[[torch.Tensor], torch.Tensor]
 
+    @property
+    def pairs(self) -> int:
+        """How many there are."""
+        return len(self.texts) // 2
+
 
 class Task:
     """One file of pairs, tokenised."""

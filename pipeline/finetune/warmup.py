@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +20,14 @@ from pipeline.context import Control, Events
 from pipeline.corpus.records import Passage
 from pipeline.encoder import Encoder
 from pipeline.errors import Interruption, StageFailure
+from pipeline.files import read_json, write_json
+from pipeline.finetune.accelerator import accelerator_failures
 from pipeline.finetune.checkpoint import Checkpoints, Progress
 from pipeline.finetune.engine import make_optimizer
 from pipeline.finetune.randomness import seed_all
 from pipeline.finetune.rates import learning_rate
 from pipeline.finetune.warmup_objectives import WarmupObjective, objective_for
-from pipeline.memory import is_out_of_memory
+from pipeline.memory import begun_again, is_out_of_memory
 from pipeline.schedule import Schedule
 from pipeline.setting_rules import AT_LEAST
 from pipeline.settings import FinetuneSettings, WarmupSettings
@@ -33,11 +35,27 @@ from pipeline.settings import FinetuneSettings, WarmupSettings
 FOLDER = "warmup"
 """Its checkpoint, in the result's folder; when the warm-up is over, its end."""
 
+_ENDED = "ended.json"
+"""In that folder, once it is over: what `WarmedUp` holds."""
+
 RISING_SHARE = 0.1
 """Of the steps, while the learning rate rises. Ours."""
 
 _ORDER, _NOISE = 10, 11
 """Streams of random numbers under the seed, other ones than those of batches."""
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """A warm-up that is over.
+
+    Attributes:
+        steps: that were done.
+        steps_planned: fewer were done where the user ended it.
+    """
+
+    steps: int
+    steps_planned: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +83,7 @@ def warm_up(
     """Train the encoder on passages, in place; one that was warmed up already is only loaded.
 
     It goes on from a checkpoint, bit for bit on the CPU. A wish to finish ends it after the step,
-    and training begins.
+    and the training that follows after its first one, the least that makes a fine-tuned model.
 
     Args:
         encoder: the base, adapters included.
@@ -78,7 +96,7 @@ def warm_up(
         BadRecipe: the model can't learn in this way.
         BadInput: there is too little text.
         Interruption: cancel or SIGTERM; what was done is in the checkpoint.
-        StageFailure: it diverged.
+        StageFailure: it diverged, the memory is full, or the GPU is gone.
         OSError: the disk is full.
     """
     chosen = settings.warmup
@@ -92,18 +110,34 @@ def warm_up(
     optimizer = make_optimizer(both, asked)
     checkpoints = _checkpoints(around.folder, around.events)
     schedule = _schedule(objective.items, chosen)
-    before = checkpoints.restore(both, optimizer)
-    if before and before.step < schedule.total_steps and not before.stopped:
-        around.events.resumed(warmup_step=before.step)
-    work = _Work(objective, both, optimizer, schedule, asked, seed)
-    progress = _train(work, checkpoints, before or Progress(), around)
-    if progress != before:
-        checkpoints.save(progress, both, optimizer)
-    checkpoints.wait()
+    with accelerator_failures(checkpoints, "warm-up"):
+        before = checkpoints.restore(both, optimizer)
+        if before and before.step < schedule.total_steps and not before.stopped:
+            around.events.resumed(warmup_step=before.step)
+        if before and objective.budget and before.pass_tokens:
+            found = before.pass_tokens, before.kept_tokens, before.lanes
+            objective.budget = objective.budget.at_most(*found)
+        work = _Work(objective, both, optimizer, schedule, asked, seed)
+        progress = _train(work, checkpoints, before or Progress(), around)
+        if progress != before:
+            checkpoints.save(progress, both, optimizer)
+        checkpoints.wait()
+    ended = WarmedUp(progress.step, schedule.total_steps)
+    write_json(around.folder / FOLDER / _ENDED, asdict(ended))
     around.events.log(
         f"Warmed up ({chosen.objective}) for {progress.step} steps on {objective.items} "
         f"{'pairs' if chosen.objective == 'pairs' else 'passages'} of the training fold."
     )
+
+
+def warmed_up(folder: Path) -> WarmedUp | None:
+    """How a result's warm-up ended; None where there was none.
+
+    Args:
+        folder: the result's.
+    """
+    path = folder / FOLDER / _ENDED
+    return WarmedUp(**read_json(path)) if path.is_file() else None
 
 
 def warm_up_threads(folder: Path, events: Events) -> int | None:
@@ -145,7 +179,7 @@ class _Work:
 
         Raises:
             StageFailure: loss or gradient is not finite, or the memory doesn't hold a batch that
-                goes through as a whole; the weights are as before the step.
+                goes through as a whole, or one text alone; the weights are as before the step.
         """
         self.both.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -153,7 +187,7 @@ class _Work:
         try:
             loss = self.objective.backward(self.batch(number), generator)
         except (MemoryError, RuntimeError) as error:
-            if self.objective.in_parts or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise _memory_full(number, self.settings.warmup) from error
         limit = self.settings.gradient_clip or float("inf")
@@ -176,10 +210,8 @@ def _train(
             around.control.poll()
             if progress.step and around.control.finish_asked:
                 return replace(progress, stopped=True)
-            began = time.perf_counter()
-            loss = work.step(progress.step)
-            seconds = progress.seconds + time.perf_counter() - began
-            progress = replace(progress, step=progress.step + 1, loss=loss, seconds=seconds)
+            progress = _advance(work, progress, around.events)
+            loss = progress.loss
             around.events.metric(warmup_step=progress.step, warmup_steps=total, warmup_loss=loss)
             around.events.progress(progress.step, total, "warm-up steps")
             if progress.step - saved >= work.schedule.checkpoint_steps:
@@ -191,6 +223,25 @@ def _train(
         checkpoints.wait()
         raise
     return progress
+
+
+def _advance(work: _Work, progress: Progress, events: Events) -> Progress:
+    """Do one more step; where the memory was full, say so and remember what fits."""
+    began, before = time.perf_counter(), work.objective.budget
+    loss = work.step(progress.step)
+    seconds = progress.seconds + time.perf_counter() - began
+    progress = replace(progress, step=progress.step + 1, loss=loss, seconds=seconds)
+    if (budget := work.objective.budget) is None:
+        return progress
+    if budget != before:
+        where = f"step {progress.step} of the warm-up"
+        events.log(begun_again(where, budget.pass_tokens), level="warning")
+    return replace(
+        progress,
+        pass_tokens=budget.pass_tokens,
+        kept_tokens=budget.kept_tokens,
+        lanes=budget.lanes,
+    )
 
 
 def _checkpoints(folder: Path, events: Events) -> Checkpoints:
@@ -226,9 +277,10 @@ def _memory_full(number: int, settings: WarmupSettings) -> StageFailure:
 
 
 def _diverged(number: int, loss: float, settings: FinetuneSettings) -> StageFailure:
+    name, rate = "finetune.warmup.learning_rate", settings.warmup.learning_rate
     return StageFailure(
         f"The warm-up diverged at step {number + 1}: the loss is {loss}.",
-        safe="The checkpoint before it and every earlier result are kept.",
-        next_step="Lower finetune.warmup.learning_rate (now "
-        f"{settings.warmup.learning_rate:g}) and run the same command again.",
+        safe="Every earlier result is kept.",
+        next_step=f"Lower {name} (now {rate:g}): run the same command again with --set "
+        f"{name}={rate / 10:g}. That is another result, whose warm-up begins at the first step.",
     )

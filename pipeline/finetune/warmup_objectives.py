@@ -22,7 +22,8 @@ from pipeline.encoder_files import embedding_table
 from pipeline.errors import BadInput, BadRecipe
 from pipeline.finetune.batches import text_marks, unrelated
 from pipeline.finetune.examples import TokenStore, tokenized
-from pipeline.finetune.gradients import Budget, backward, measured_budget
+from pipeline.finetune.fitting import compute_fitting, fitting_budget
+from pipeline.finetune.gradients import Budget, backward
 from pipeline.finetune.losses import info_nce
 from pipeline.finetune.passes import Tokens
 from pipeline.finetune.warmup_texts import (
@@ -39,20 +40,28 @@ class WarmupObjective(Protocol):
 
     Attributes:
         items: passages or pairs, of which a batch takes some.
-        in_parts: whether a batch goes through the model in micro-batches, not as a whole.
         head: weights beside the encoder's.
+        budget: what a batch may take of the memory that goes through the model in micro-batches;
+            None where it goes as a whole.
     """
 
     items: int
-    in_parts: bool
     head: torch.nn.Module
+    budget: Budget | None
 
     def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
-        """Add the gradients of some items' loss to all weights; returns the loss, detached.
+        """Add the gradients of some items' loss to all weights, which have none yet.
 
         Args:
             batch: their numbers.
             generator: what noise is drawn from; dropout draws from torch.
+
+        Returns:
+            The loss, detached.
+
+        Raises:
+            torch.OutOfMemoryError: the GPU's memory is full, and a batch goes as a whole.
+            StageFailure: the memory doesn't hold one text alone.
         """
 
 
@@ -86,7 +95,7 @@ class MaskedTokens:
     rest of it starts anew.
     """
 
-    in_parts = False
+    budget: Budget | None = None
 
     def __init__(self, encoder: Encoder, texts: TokenStore) -> None:
         if encoder.tokenizer.mask_token_id is None:
@@ -129,7 +138,7 @@ class DeletedTokens:
     own, but for the attention to the vector, so that all of it must go through the vector.
     """
 
-    in_parts = False
+    budget: Budget | None = None
 
     def __init__(self, encoder: Encoder, texts: TokenStore) -> None:
         self.items = len(texts)
@@ -171,8 +180,6 @@ class WeakPairs:
     document may have an introduction.
     """
 
-    in_parts = True
-
     def __init__(
         self, encoder: Encoder, passages: Sequence[Passage], settings: FinetuneSettings
     ) -> None:
@@ -198,10 +205,14 @@ class WeakPairs:
             text_marks(pair.left, pair.right) | {("document", pair.document)} for pair in pairs
         ]
         self._temperature = settings.temperature
-        self._budget = self._measure(settings.micro_batch_size)
+        precision, longest = encoder.precision(), self._texts.longest
+        count = settings.micro_batch_size
+        self.budget: Budget | None = fitting_budget(
+            encoder, self._forward, precision, longest, count
+        )
 
     def backward(self, batch: Sequence[int], generator: np.random.Generator) -> torch.Tensor:
-        """Of InfoNCE; draws nothing."""
+        """Of InfoNCE, with as much at once as fits; draws nothing."""
         allowed = unrelated([self._marks[item] for item in batch]).to(self._encoder.device)
 
         def loss_of(vectors: torch.Tensor) -> torch.Tensor:
@@ -211,19 +222,19 @@ class WeakPairs:
 
         places = [*batch, *(self.items + item for item in batch)]
         texts = [self._texts[place] for place in places]
-        return backward(self._forward, texts, loss_of, self._budget, self._encoder.model)
+        model, lengths = self._encoder.model, list(map(len, texts))
+
+        def compute(budget: Budget) -> torch.Tensor:
+            return backward(self._forward, texts, loss_of, budget, model)
+
+        assert self.budget is not None
+        fit = compute_fitting(compute, self.budget, [lengths], model)
+        self.budget = fit.budget
+        return fit.result
 
     def _forward(self, texts: Tokens) -> torch.Tensor:
         with self._encoder.precision():
             return self._encoder.forward(texts)
-
-    def _measure(self, count: int) -> Budget:
-        """What fits into memory, by a pass over the longest texts."""
-        self._encoder.model.train()
-        with self._encoder.precision():
-            padded = not self._encoder.packs
-        longest = self._texts.longest
-        return measured_budget(self._forward, longest, count, self._encoder.model, padded)
 
 
 def _backward(encoder: Encoder, loss_of: Callable[[], torch.Tensor]) -> torch.Tensor:

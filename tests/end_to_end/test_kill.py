@@ -13,7 +13,6 @@ from pipeline.locks import holder_of, is_held
 
 DOCUMENTS = 15
 RUN = "rehearsal-topics"
-STAGES = (*RESULTS, "deploy", "verify")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,8 +62,7 @@ def kill_worker(cli, process, stage, delay):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, arguments):
     cli = Cli(tmp_path_factory.mktemp("undisturbed"))
-    cli(*arguments)
-    cli.stop_services()
+    cli(*arguments, "--to", "export")
     return cli
 
 

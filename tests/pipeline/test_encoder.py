@@ -84,9 +84,17 @@ def test_saving_replaces_a_model_but_never_another_folder(llama, tmp_path):
     assert not (tmp_path / "model" / "stale.txt").exists()
     (tmp_path / "result").mkdir()
     (tmp_path / "result" / "journal.jsonl").write_text("{}\n")
-    with pytest.raises(ValueError, match="something else"):
-        llama.save(tmp_path / "result", "card")
+    (tmp_path / "file").write_text("mine")
+    for taken in ("result", "file"):
+        with pytest.raises(StageFailure, match="something else") as caught:
+            llama.save(tmp_path / taken, "card")
+        assert str(tmp_path / taken) in caught.value.happened
+        assert caught.value.next_step.startswith("Move it")
     assert (tmp_path / "result" / "journal.jsonl").exists()
+    assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    llama.save(tmp_path / "empty", "card")
+    assert (tmp_path / "empty" / "modules.json").is_file()
 
 
 def test_an_end_while_the_old_model_is_removed_leaves_one_that_can_be_replaced(
@@ -222,6 +230,27 @@ def test_encode_reports_batches_restores_the_mode_and_keeps_the_order(llama):
     assert llama.forward([]).shape == (0, 64)
 
 
+def test_texts_are_tokenised_some_at_a_time_and_that_changes_no_bit(minilm, monkeypatch):
+    texts = [*TEXTS, "Lists are sequences.", "b", *TEXTS[::-1]]
+    whole = minilm.encode(texts, "passage")
+    tokenised, seen = [], []
+    tokenize = minilm.tokenize
+
+    def recorded(some, kind):
+        tokenised.append(len(some))
+        return tokenize(some, kind)
+
+    def report(done, total):
+        seen.append((done, total))
+        assert sum(tokenised) < done + 5, "who asks to stop is heard before the rest is tokenised"
+
+    monkeypatch.setattr("pipeline.encoder.TEXTS_AT_ONCE", 5)
+    monkeypatch.setattr(minilm, "tokenize", recorded)
+    assert np.array_equal(minilm.encode(texts, "passage", report), whole)
+    assert tokenised == [5, 5, 2]
+    assert seen == [(done, 12) for done in range(1, 13)]
+
+
 def test_the_number_of_threads_changes_no_bit_and_is_left_as_it_was(minilm):
     texts = [*TEXTS, "The same text twice", "The same text twice"]
     before = torch.get_num_threads()
@@ -341,8 +370,27 @@ def test_weights_are_never_made_up(broken, llama_profile):
 
 def test_weights_of_another_shape_are_refused(broken, llama_profile):
     edit_config(broken, intermediate_size=256)
-    with pytest.raises(BadInput, match=r"weights in .* cannot be read"):
+    said = r"weights in .* cannot be read: layers\.0\.mlp\..* has the shape .*, .* asks for .*256"
+    with pytest.raises(BadInput, match=said):
         load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_weights_that_are_no_numbers_are_refused_as_such(broken, llama_profile):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(broken / "model.safetensors")
+    weights["embed_tokens.weight"][:] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match="not finite"):
+        load_encoder(broken, llama_profile, SETTINGS, "cpu")
+
+
+def test_a_folder_without_a_tokenizer_gets_none_made_up(minilm, tmp_path):
+    folder = shutil.copytree(weights_folder(minilm.profile), tmp_path / "wordless")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        (folder / name).unlink()
+    with pytest.raises(BadInput, match=r"no tokenizer in .* \(tokenizer\.json or vocab\.txt\)"):
+        load_encoder(folder, minilm.profile, SETTINGS, "cpu")
 
 
 def test_an_unused_head_that_the_files_lack_is_zero_and_loads_alike(minilm, tmp_path):

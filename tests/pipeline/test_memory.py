@@ -56,6 +56,8 @@ def test_the_smaller_setting_is_offered_where_there_is_one(setting, device, valu
     failure = out_of_memory(recipe, device, setting)
     assert failure.remedy == remedy
     assert f"{setting} = {value}" in failure.happened
+    assert ("what the machine chose" in failure.happened) is (value == 0)
+    assert "Halve" not in failure.next_step, "half of what the machine chose is no half of 0"
     for name, smaller in remedy.items():
         assert f"--set {name}={smaller}" in failure.next_step
         apply(recipe, remedy, "test")

@@ -129,6 +129,52 @@ def test_a_window_counts_only_where_texts_are_longer():
     assert first_position(MistralModel(config), tokens_max=16) == 0
 
 
+class FailsPacked(LlamaModel):
+    """A model whose packed pass, and that alone, meets a machine that fails."""
+
+    def __init__(self, fail):
+        super().__init__(LlamaConfig(**TWO_WAYS))
+        self.fail = fail
+
+    def forward(self, *inputs, **others):
+        if "cu_seq_lens_q" in others:
+            self.fail()
+        return super().forward(*inputs, **others)
+
+
+def fill_the_memory():
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def lose_the_gpu():
+    raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [(fill_the_memory, "allocate memory|not enough memory"), (lose_the_gpu, "launch failure")],
+)
+def test_a_machine_that_fails_says_nothing_about_the_model(fail, said):
+    model = FailsPacked(fail)
+    before = model.config._attn_implementation
+    with pytest.raises(RuntimeError, match=said):
+        first_position(model.train(), tokens_max=64)
+    assert model.config._attn_implementation == before
+    assert model.training
+    model.fail = lambda: None
+    assert first_position(model, tokens_max=64) == 0
+
+
+def test_a_model_that_refuses_packed_texts_is_padded():
+    def refuse():
+        raise RuntimeError("this layer takes no packed texts")
+
+    model = FailsPacked(refuse)
+    before = model.config._attn_implementation
+    assert first_position(model, tokens_max=64) is None
+    assert model.config._attn_implementation == before
+
+
 def test_a_model_with_another_attention_is_padded(minilm):
     encoder = encoder_of(minilm, SHAPES["llama"]())
     with torch.inference_mode():

@@ -124,6 +124,88 @@ def test_a_pooling_is_understood_by_either_way_of_saying_it(described, pooling, 
     assert find_profile(str(described)).pooling == understood
 
 
+def edit(path, **changes):
+    """Change entries of a JSON object; None takes one away."""
+    document = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in document.items() if v is not None}))
+
+
+def without_normalize(folder):
+    path = folder / "modules.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[:2]))
+
+
+@pytest.mark.parametrize(
+    ("similarity", "with_module", "normalize"),
+    [
+        (None, False, True),
+        ("cosine", False, True),
+        ("dot", False, False),
+        (None, True, True),
+        ("dot", True, True),
+    ],
+)
+def test_vectors_stay_as_they_are_only_where_they_are_compared_by_dot_product(
+    described, similarity, with_module, normalize
+):
+    edit(described / "config_sentence_transformers.json", similarity_fn_name=similarity)
+    if not with_module:
+        without_normalize(described)
+    profile = find_profile(str(described))
+    assert profile.normalize == normalize
+    usual = Recipe().finetune.temperature
+    assert base_recipe(profile).finetune.temperature == (usual if normalize else 1.0)
+
+
+@pytest.mark.parametrize("similarity", ["euclidean", "manhattan", "maxsim", ["cosine"]])
+def test_another_similarity_is_refused_by_name(described, similarity):
+    edit(described / "config_sentence_transformers.json", similarity_fn_name=similarity)
+    with pytest.raises(BadInput, match="similarity_fn_name") as caught:
+        find_profile(str(described))
+    assert repr(similarity) in caught.value.happened
+
+
+@pytest.mark.parametrize("kind", ["query", "passage", "document"])
+def test_a_model_that_leaves_its_prompts_out_of_the_pooling_is_refused(described, kind):
+    edit(described / "1_Pooling" / "config.json", include_prompt=False)
+    assert find_profile(str(described)).pooling == "mean", "without prompts it changes nothing"
+    edit(described / "config_sentence_transformers.json", prompts={kind: "read: "})
+    with pytest.raises(BadInput, match="include_prompt"):
+        find_profile(str(described))
+    edit(described / "1_Pooling" / "config.json", include_prompt=True)
+    assert find_profile(str(described)).pooling == "mean"
+
+
+KEEPS_CASE = {"type": "BertNormalizer", "lowercase": False}
+LOWERCASES = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "configured", "refused"),
+    [
+        ({"type": "BertNormalizer", "lowercase": True}, True, False),
+        ({"type": "BertNormalizer", "lowercase": True}, False, True),
+        ({"type": "Lowercase"}, None, False),
+        (LOWERCASES, None, False),
+        (KEEPS_CASE, None, True),
+        ({"type": "Sequence", "normalizers": [{"type": "NFC"}]}, None, True),
+        (None, None, True),
+    ],
+)
+def test_texts_that_only_sentence_transformers_would_lowercase_are_refused(
+    described, normalizer, configured, refused
+):
+    edit(described / "tokenizer.json", normalizer=normalizer)
+    edit(described / "tokenizer_config.json", do_lower_case=configured)
+    assert find_profile(str(described)), "do_lower_case is false"
+    edit(described / "sentence_bert_config.json", do_lower_case=True)
+    if not refused:
+        assert find_profile(str(described)).tokens_max == 256
+        return
+    with pytest.raises(BadInput, match="do_lower_case"):
+        find_profile(str(described))
+
+
 def test_prompts_that_are_not_there_or_nothing_are_none(described):
     path = described / "config_sentence_transformers.json"
     path.write_text('{"prompts": {"query": null, "document": "read: ", "sts": null}}')

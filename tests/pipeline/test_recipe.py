@@ -127,7 +127,23 @@ def test_the_published_scaling_rule():
     assert schedule_for(300, kept).batch_size == 128
 
 
-@given(examples=st.integers(1, 5000), epochs=st.integers(1, 5), warmup=st.integers(0, 50))
+@pytest.mark.parametrize(
+    ("examples", "intervals"), [(1999, 32), (2000, 16), (4266, 34), (12_800, 100)]
+)
+def test_every_size_of_data_has_three_checkpoints_and_validations(examples, intervals):
+    schedule = schedule_for(examples, FinetuneSettings())
+    assert schedule.checkpoint_steps == schedule.validation_steps == intervals
+    kept = schedule_for(examples, FinetuneSettings(auto_scale=False))
+    assert kept.checkpoint_steps == kept.validation_steps == 100
+
+
+def test_an_interval_that_comes_up_often_enough_stays():
+    schedule = schedule_for(2000, FinetuneSettings(checkpoint_steps=16, validation_steps=17))
+    assert schedule.total_steps == 48
+    assert (schedule.checkpoint_steps, schedule.validation_steps) == (16, 16)
+
+
+@given(examples=st.integers(1, 20_000), epochs=st.integers(1, 5), warmup=st.integers(0, 50))
 def test_no_data_size_breaks_the_schedule(examples, epochs, warmup):
     settings = FinetuneSettings(epochs=epochs, warmup_steps=warmup)
     schedule = schedule_for(examples, settings)
@@ -135,8 +151,9 @@ def test_no_data_size_breaks_the_schedule(examples, epochs, warmup):
     assert schedule.total_steps == schedule.steps_per_epoch * epochs
     assert schedule.steps_per_epoch * schedule.batch_size >= examples
     assert 10 * schedule.warmup_steps <= schedule.total_steps
-    assert schedule.checkpoint_steps >= 1
-    assert schedule.validation_steps >= 1
+    for interval in (schedule.checkpoint_steps, schedule.validation_steps):
+        assert interval >= 1
+        assert schedule.total_steps // interval >= min(3, schedule.total_steps)
 
 
 def test_a_table_of_a_technique_is_written_and_read_like_every_section(tmp_path):

@@ -1,5 +1,7 @@
 """Which run a command means, and what a dry run leaves alone."""
 
+import tomllib
+
 import pytest
 from commandline import Cli
 from documents import write_documents
@@ -74,3 +76,27 @@ def test_a_home_that_can_not_be_written_is_said(cli, tmp_path):
     blocked.write_text("not a folder")
     err = cli("rehearse", folder, "--home", blocked, code=1).err
     assert "What is safe" in err
+
+
+def test_a_path_in_a_setting_begins_where_the_command_was_given(cli, tmp_path, monkeypatch):
+    cli("rehearse", write_documents(tmp_path / "a" / "docs"), "--to", "corpus")
+    here = tmp_path / "here"
+    (here / "python").mkdir(parents=True)
+    (here / "sts.csv").write_text("text1,text2,score\na,b,1\n")
+    monkeypatch.chdir(here)
+    settings = ("finetune.tasks.sts=sts.csv", 'finetune.tasks.retrieval=["gone.csv"]')
+    names = ("finetune.probe=python", "prep.teacher=sentence-transformers/all-MiniLM-L6-v2")
+    given = [word for one in (*settings, *names) for word in ("--set", one)]
+    cli("run", "rehearsal-docs", *given, "--to", "corpus")
+    recipe = tomllib.loads((cli.run_folder("rehearsal-docs") / "recipe.toml").read_text())
+    assert recipe["finetune"]["tasks"]["sts"] == [str(here / "sts.csv")]
+    assert recipe["finetune"]["tasks"]["retrieval"] == ["gone.csv"]
+    assert recipe["finetune"]["probe"] == "python"
+    assert recipe["prep"]["teacher"] == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_what_comes_first_is_advised_for_the_variant_that_lacks_it(cli, tmp_path):
+    cli("rehearse", write_documents(tmp_path / "a" / "docs"), "--to", "corpus")
+    wanted = ("prep", "rehearsal-docs", "--variant", "other")
+    err = cli(*wanted, "--set", "corpus.passage_tokens=90", code=4).err
+    assert "embedsmith run rehearsal-docs --variant other`" in err

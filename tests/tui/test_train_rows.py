@@ -65,8 +65,21 @@ def test_what_some_trainings_tell_besides_is_shown_where_it_is_told():
         "loss contrastive": "0.500",
         "loss distil": "0.250",
     }
+    view.latest |= {"negatives_per_query": 636.25, "hard_negatives_per_query": 2.125}
+    assert dict(numbers(view, None, [], 1e9))["hard+in-batch"] == "2.1+634.1"
+    shown = dict(numbers(view, None, [], 1e9))
     rows = number_rows(list(shown.items()), 26, 40)
     assert all(width_of(cells) <= 26 for cells in rows)
+
+
+def test_hard_negatives_have_room_on_a_small_screen():
+    view = trained_view()
+    view.latest |= {"mfu": 0.4, "memory_bytes": 6e10, "masked_per_query": 1.0}
+    view.latest |= {"negatives_per_query": 636.0, "hard_negatives_per_query": 2.0}
+    usage = device_numbers(GpuUsage(61_200_000_000, 85_000_000_000, 97, 60), False)
+    said = text(number_rows(numbers(view, around(700), usage, 1e9), 80, 5))
+    assert "hard+in-batch   2.0+634.0" in said
+    assert width_of(number_rows([("hard+in-batch", "2.0+634.0")], 26, 1)[0]) == 26
 
 
 def test_before_it_says_what_is_kept_and_what_follows_from_it():

@@ -249,9 +249,10 @@ def _status(run: Run, name: str, variant: str, options: Mapping[str, str]) -> St
     statuses = status_of_run(run, variant, cache_home(), options)
     status = statuses[STAGE_NAMES.index(name)]
     if status.reason.endswith("comes first"):
+        which = f" --variant {variant}" if variant else ""
         raise BadInput(
             f"{name} can't start: {status.reason}.",
             safe="What was made so far is kept.",
-            next_step=f"Run `embedsmith run {run.name}`, or the missing stage by its name.",
+            next_step=f"Run `embedsmith run {run.name}{which}`, or the missing stage by its name.",
         )
     return status

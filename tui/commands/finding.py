@@ -9,10 +9,10 @@ from typing import Any
 
 from pipeline.corpus.hf_address import is_address
 from pipeline.corpus.records import PYDOC
-from pipeline.profiles import REHEARSAL_PROFILE, Profile, find_profile
+from pipeline.profiles import REHEARSAL_PROFILE, Profile, find_profile, known_profiles
 from pipeline.recipe import Recipe, flatten, parse_setting
 from pipeline.run import Run, check_name, create_run, find_run, home, require_kind, slug
-from pipeline.settings import PYTHON_PROBE
+from pipeline.settings import BASE_TEACHER, FILES, PYTHON_PROBE
 from tui.commands.machine import require_machine
 from tui.sources import (
     absolute,
@@ -25,6 +25,9 @@ from tui.sources import (
     run_over,
 )
 
+_NAMES = frozenset({"", PYTHON_PROBE, BASE_TEACHER, *known_profiles()})
+"""What isn't meant as a path, whatever lies here."""
+
 
 def overrides_of(arguments: Namespace) -> dict[str, Any]:
     """The settings that a call changes, paths made absolute: a worker has another folder."""
@@ -32,9 +35,7 @@ def overrides_of(arguments: Namespace) -> dict[str, Any]:
     source = overrides.get("corpus.source")
     if isinstance(source, str):
         overrides["corpus.source"] = absolute(source)
-    probe = overrides.get("finetune.probe")
-    if isinstance(probe, str) and probe not in ("", PYTHON_PROBE):
-        overrides["finetune.probe"] = absolute(probe)
+    overrides |= {name: _from_here(overrides[name]) for name in FILES if name in overrides}
     profile = overrides.get("profile")
     if isinstance(profile, str):
         overrides["profile"] = find_profile(profile).id
@@ -43,6 +44,15 @@ def overrides_of(arguments: Namespace) -> dict[str, Any]:
     if wanted := getattr(arguments, "wanted", 0):
         overrides["sdg.target"] = wanted
     return overrides | getattr(arguments, "further", {})
+
+
+def _from_here(value: Any) -> Any:
+    """A file's or folder's path, or several, absolute; what names none that is here, as it was."""
+    if isinstance(value, list):
+        return [_from_here(one) for one in value]
+    if not isinstance(value, str) or value in _NAMES or not Path(value).exists():
+        return value
+    return str(Path(value).resolve())
 
 
 def run_for(arguments: Namespace) -> Run | None:

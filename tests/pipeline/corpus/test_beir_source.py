@@ -135,3 +135,20 @@ def test_half_a_surrogate_pair_in_one_passage_stops_no_other(write_beir_folder, 
     corpus.write_text(corpus.read_text().replace('"w1x0 ', '"w1x0\\ud83d '))
     assert "\\ud83d" in corpus.read_text()
     assert [entry.content for entry in load_beir(folder).entries] == [*passages.values()]
+
+
+def test_queries_that_nothing_answers_are_told(workshop, write_beir_folder, distinct_text):
+    folder = write_beir_folder(
+        {f"p{n}": distinct_text(n) for n in range(4)},
+        {
+            "train": {"q1": ["p1"]},
+            "test": {"q2": ["p2"]},
+        },
+    )
+    outcome, _ = workshop.make(folder)
+    assert not any("no relevant passage" in warning for warning in outcome.summary["warnings"])
+    with (folder / "queries.jsonl").open("a") as stream:
+        stream.write('{"_id": "lonely", "text": "who answers this?"}\n')
+    outcome, _ = workshop.make(folder)
+    told = "1 of 3 queries have no relevant passage in the qrels; left out."
+    assert told in outcome.summary["warnings"]

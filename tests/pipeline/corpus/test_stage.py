@@ -155,6 +155,21 @@ def test_one_document_trains_and_the_summary_says_that_nothing_is_left(
     assert ("warning", outcome.summary["warnings"][0]) in workshop.events.logged
 
 
+def test_copies_of_one_text_are_told(workshop, write_folder, pages):
+    ((name, text),) = pages(1).items()
+    copies = {f"copy{n}-{name}": text for n in range(8)}
+    outcome, _ = workshop.make(write_folder(copies))
+    told = "7 of 8 documents have the very text of another, and each text counts once"
+    assert any(told in warning for warning in outcome.summary["warnings"])
+
+
+def test_a_copy_among_many_texts_is_no_warning(workshop, write_folder, pages):
+    files = pages(8)
+    outcome, _ = workshop.make(write_folder({**files, "copy.md": next(iter(files.values()))}))
+    assert outcome.summary["duplicates"] == 1
+    assert not any("the very text" in warning for warning in outcome.summary["warnings"])
+
+
 def test_a_folder_where_everything_was_skipped_names_the_first_reasons(workshop, write_folder):
     files = {f"{name}.pdf": b"%PDF-1.4" for name in "abcde"}
     with pytest.raises(BadInput) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from itertools import product
 
@@ -13,7 +14,12 @@ from hypothesis import strategies as st
 from pipeline.errors import BadInput
 from pipeline.finetune import examples as texts_module
 from pipeline.finetune.batches import Sampler, text_marks, unrelated
-from pipeline.finetune.examples import TokenStore, read_training_set, tokenized
+from pipeline.finetune.examples import (
+    TokenStore,
+    read_training_set,
+    tokenized,
+    with_negatives,
+)
 from pipeline.prep.records import TrainingExample
 from pipeline.schedule import schedule_for
 from pipeline.settings import FinetuneSettings
@@ -184,13 +190,49 @@ def test_a_batch_depends_on_seed_and_step_alone():
         assert torch.equal(first.allowed, second.allowed)
 
 
-def test_a_batch_without_any_negative_is_found_before_training():
+def negatives(batch) -> bool:
+    return batch.negatives > 0
+
+
+def test_a_training_without_any_negative_is_refused_before_its_first_step():
     examples = [example(0, [0], []), example(1, [1], [])]
-    _, _, good = sampler_for(examples)
-    good.check(lambda batch: batch.negatives > 0)
-    _, _, bad = sampler_for(examples, in_batch=False)
-    with pytest.raises(BadInput, match="no negative"):
-        bad.check(lambda batch: batch.negatives > 0)
+    _, schedule, good = sampler_for(examples)
+    assert good.check(negatives, range(schedule.total_steps)) == ""
+    _, schedule, bad = sampler_for(examples, in_batch=False)
+    with pytest.raises(BadInput, match="No batch of this training has a negative"):
+        bad.check(negatives, range(schedule.total_steps))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_some_batches_without_negatives_are_counted_and_no_more(seed):
+    examples = [example(n, [0 if n < 95 else n - 94], []) for n in range(100)]
+    _, schedule, sampler = sampler_for(examples, batch=15, epochs=3, seed=seed)
+    steps = range(schedule.total_steps)
+    idle = [step for step in steps if not sampler.batch(step).negatives]
+    assert 0 < len(idle) < schedule.total_steps == 21
+    said = sampler.check(negatives, steps)
+    assert f"In {len(idle)} of the training steps 1 to 21 ({len(idle) / 21:.1%})" in said
+    assert "finetune.batch_size" in said
+    one, number = range(idle[-1], idle[-1] + 1), idle[-1] + 1
+    assert f"In 1 of the training steps {number} to {number} (100.0%)" in sampler.check(
+        negatives, one
+    )
+
+
+def test_numbering_holds_no_copy_of_the_texts():
+    count = 400
+    texts = {f"p-{n}": f"Some  text {n} " + "LONG " * 2000 + str(n) for n in range(count)}
+    size = sum(map(len, texts.values()))
+    examples = [example(n, [n], [n + 1]) for n in range(count - 1)]
+    data = read_training_set(examples, texts, tokenize, 4, texts)
+    assert len(data.passages) == count
+    fresh = [[f"p-{count - 1 - n}"] for n in range(count - 1)]
+    tracemalloc.start()
+    rows = with_negatives(data, texts, fresh, 4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < size / 10
+    assert [row.negatives for row in rows[:2]] == [(count - 1,), (count - 2,)]
 
 
 def test_pairs_that_share_a_text_are_no_negatives_of_each_other():
@@ -211,7 +253,7 @@ def test_a_token_store_gives_back_what_it_was_given(texts):
 
 
 def test_texts_are_tokenised_some_at_a_time_and_keep_their_order(monkeypatch):
-    monkeypatch.setattr(texts_module, "_TEXTS_AT_ONCE", 4)
+    monkeypatch.setattr(texts_module, "TEXTS_AT_ONCE", 4)
     calls = []
 
     def numbers(texts, kind):

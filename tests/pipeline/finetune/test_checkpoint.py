@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import subprocess
@@ -14,9 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import on_a_full_disk
 
-from pipeline.finetune import checkpoint
+from pipeline.encoder import load_encoder
+from pipeline.errors import SystemRefusal, Terminated
+from pipeline.files import digest_folder
+from pipeline.finetune import checkpoint, stage
 from pipeline.finetune.checkpoint import Checkpoints, Progress
+from pipeline.finetune.stage import execute
+from pipeline.finetune.validation import mean, measure
+from pipeline.prep.records import read_held_out
 
 
 def trained_pair():
@@ -79,6 +85,7 @@ def test_a_torn_later_checkpoint_is_never_picked_up_and_goes_with_the_next(tmp_p
     checkpoints.wait()
     (tmp_path / "state-00000004.safetensors").write_bytes(b"half a fi")
     (tmp_path / ".state-00000004.safetensors.x.part").write_bytes(b"ha")
+    (tmp_path / ".tmpODXcHb").write_bytes(b"safetensors' own half")
     checkpoints.save_best(4, model)  # its training was killed before the next checkpoint
     restored = checkpoints.restore(*fresh_pair())
     assert restored is not None
@@ -93,14 +100,33 @@ def test_a_torn_later_checkpoint_is_never_picked_up_and_goes_with_the_next(tmp_p
     ]
 
 
-def test_a_checkpoint_of_another_format_is_left_alone(tmp_path):
-    model, optimizer = trained_pair()
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(Progress(step=3), model, optimizer)
-    checkpoints.wait()
-    manifest = tmp_path / "manifest.json"
+def of_another_version(folder, step):
+    """A checkpoint of that step, as another version would have written it."""
+    written(folder, step)
+    manifest = folder / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 3'))
-    assert checkpoints.restore(*fresh_pair()) is None
+
+
+def test_a_checkpoint_of_another_format_is_set_aside_and_said(tmp_path):
+    folder, aside = tmp_path / "checkpoint", tmp_path / "checkpoint.other-version"
+    for step in (2, 3):
+        of_another_version(folder, step)
+        before = digest_folder(folder)
+        warnings = []
+        checkpoints = Checkpoints(folder, warnings.append)
+        assert checkpoints.threads() is None
+        assert checkpoints.restore(*fresh_pair()) is None
+        (warning,) = warnings
+        assert "format 3" in warning
+        assert str(aside) in warning
+        assert digest_folder(aside) == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == [aside.name], "one at most"
+    checkpoints.save(Progress(step=1), *trained_pair())
+    checkpoints.wait()
+    assert Checkpoints(folder).restore(*fresh_pair()) == Progress(step=1)
+    assert digest_folder(aside) == before
+    checkpoints.remove()
+    assert not list(tmp_path.iterdir()), "the training has its result"
 
 
 def test_of_several_checkpoints_the_newest_comes_back(tmp_path):
@@ -147,10 +173,10 @@ def flip(path):
     [
         ("state-00000003.safetensors", truncate, "state-00000003.safetensors is damaged"),
         ("state-00000003.safetensors", flip, "state-00000003.safetensors is damaged"),
-        ("best-00000003.safetensors", truncate, "best-00000003.safetensors is damaged"),
-        ("best-00000003.safetensors", lambda path: path.unlink(), "is missing"),
+        ("state-00000003.safetensors", lambda path: path.unlink(), "is missing"),
         ("manifest.json", truncate, "line"),
-        ("manifest.json", lambda path: path.write_text("[]"), "another version"),
+        ("manifest.json", lambda path: path.write_text("[]"), "is damaged"),
+        ("manifest.json", lambda path: path.write_text("{}"), "is damaged"),
         ("manifest.json", lambda path: path.write_text('{"format": 2}'), "is damaged"),
     ],
 )
@@ -170,16 +196,111 @@ def test_a_damaged_checkpoint_is_said_and_deleted_never_used(tmp_path, name, dam
     assert not tmp_path.exists()
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(truncate, "is damaged"), (flip, "is damaged"), (lambda path: path.unlink(), "is missing")],
+)
+def test_without_its_best_weights_a_checkpoint_is_gone_on_from_unmeasured(tmp_path, damage, said):
+    model, optimizer = trained_pair()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(2, model)
+    progress = Progress(
+        step=6, validated=6, best_step=2, best=(0.5,), without_gain=2, stopped=True, samples=12
+    )
+    checkpoints.save(progress, model, optimizer)
+    checkpoints.wait()
+    damage(tmp_path / "best-00000002.safetensors")
+    warnings = []
+    checkpoints = Checkpoints(tmp_path, warnings.append)
+    again, its_optimizer = fresh_pair()
+    assert checkpoints.threads() == torch.get_num_threads()
+    restored = checkpoints.restore(again, its_optimizer)
+    assert restored == Progress(step=6, stopped=True, samples=12)
+    assert all(map(torch.equal, again.parameters(), model.parameters()))
+    (warning,) = warnings
+    assert "of step 2" in warning
+    assert f"best-00000002.safetensors {said}" in warning
+    assert "goes on from step 6" in warning
+    assert str(tmp_path) in warning
+    checkpoints.save_best(6, again)
+    checkpoints.save(Progress(step=7, best_step=6, best=(0.25,)), again, its_optimizer)
+    checkpoints.wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best-00000006.safetensors",
+        "manifest.json",
+        "state-00000007.safetensors",
+    ]
+    assert Checkpoints(tmp_path, warnings.append).restore(*fresh_pair()) is not None
+    assert len(warnings) == 1
+
+
+RESTLESS = {
+    "finetune.epochs": 3,
+    # So high a rate goes up and down from step to step: the best weights aren't the last.
+    "finetune.learning_rate": 5e-2,
+    "finetune.validation_steps": 1,
+}
+
+
+def lose_best(context):
+    (best,) = (context.folder / "checkpoint").glob("best-*")
+    truncate(best)
+    return int(best.stem.removeprefix("best-"))
+
+
+def test_a_training_without_its_best_weights_goes_on_and_keeps_the_best_of_the_rest(toy, scripted):
+    stopped = toy.context(overrides=RESTLESS, control=scripted(stop_at=150, error=Terminated))
+    with pytest.raises(Terminated):
+        execute(stopped)
+    at = stopped.events.of("metric", "loss")[-1]["step"]
+    lose_best(stopped)
+    again = toy.context(overrides=RESTLESS)
+    outcome = execute(again)
+    assert again.events.of("resumed") == [{"step": at}]
+    assert [event["step"] for event in again.events.of("metric", "loss")] == list(range(at + 1, 19))
+    told = {e["step"]: e["ndcg_at_10"] for e in again.events.of("metric", "ndcg_at_10")}
+    assert list(told) == list(range(at, 19)), "the restored weights are measured too"
+    assert outcome.summary["dev_ndcg_at_10"] == max(told.values())
+    assert told[outcome.summary["best_step"]] == max(told.values())
+    model = load_encoder(again.folder / "model", again.profile, again.recipe.encoder, "cpu")
+    dev = read_held_out(again.inputs["prep"].folder, "dev")
+    assert mean(measure(dev, model.encode)) == outcome.summary["dev_ndcg_at_10"]
+
+
+def test_at_the_end_of_a_training_its_last_weights_take_the_place_of_lost_best_ones(
+    toy, monkeypatch
+):
+    overrides = RESTLESS | {"finetune.interpolate": True}
+
+    def stopped(*_):
+        raise Terminated
+
+    context = toy.context(overrides=overrides)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "bring_to_end", stopped)
+        with pytest.raises(Terminated):
+            execute(context)
+    assert lose_best(context) < 18, "the toy no longer tells"
+    again = toy.context(overrides=overrides)
+    outcome = execute(again)
+    assert not again.events.of("metric", "loss"), "nothing is trained again"
+    last = context.events.of("metric", "ndcg_at_10")[-1]
+    (measured,) = again.events.of("metric", "ndcg_at_10")
+    assert (measured["step"], measured["ndcg_at_10"]) == (18, last["ndcg_at_10"])
+    assert outcome.summary["best_step"] == 18
+    assert any("only weights from there on" in e["message"] for e in again.events.of("log"))
+
+
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     started, go_on = threading.Event(), threading.Event()
-    whole = checkpoint.save_file
+    whole = checkpoint.save_tensors
 
     def slow(*arguments):
         started.set()
         assert go_on.wait(10)
         whole(*arguments)
 
-    monkeypatch.setattr(checkpoint, "save_file", slow)
+    monkeypatch.setattr(checkpoint, "save_tensors", slow)
     model, optimizer = trained_pair()
     saved = [parameter.detach().clone() for parameter in model.parameters()]
     checkpoints = Checkpoints(tmp_path)
@@ -199,7 +320,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
 
 def test_a_write_waits_for_the_one_before(tmp_path, monkeypatch):
     at_work, most = [0], [0]
-    whole = checkpoint.save_file
+    whole = checkpoint.save_tensors
 
     def counted(*arguments):
         at_work[0] += 1
@@ -208,7 +329,7 @@ def test_a_write_waits_for_the_one_before(tmp_path, monkeypatch):
         whole(*arguments)
         at_work[0] -= 1
 
-    monkeypatch.setattr(checkpoint, "save_file", counted)
+    monkeypatch.setattr(checkpoint, "save_tensors", counted)
     model, optimizer = trained_pair()
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
@@ -223,23 +344,37 @@ def test_a_write_waits_for_the_one_before(tmp_path, monkeypatch):
     ]
 
 
-def test_a_failed_write_surfaces_and_the_checkpoint_before_is_whole(tmp_path, monkeypatch):
-    written(tmp_path)
-    model, optimizer = trained_pair()
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.restore(model, optimizer)
+_FULL = """
+import sys
+from pathlib import Path
+import torch
+from pipeline.errors import as_failure
+from pipeline.finetune.checkpoint import Checkpoints, Progress
+folder = Path(sys.argv[1]) / "checkpoint"
+model = torch.nn.Linear(200, 200)
+optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+model(torch.ones(1, 200)).sum().backward()
+optimizer.step()
+checkpoints = Checkpoints(folder)
+checkpoints.save_best(3, model)
+checkpoints.save(Progress(step=3, best_step=3, best=(0.5,)), model, optimizer)
+checkpoints.wait()
+checkpoints.save(Progress(step=4, best_step=3, best=(0.5,)), model, optimizer)
+try:
+    checkpoints.save(Progress(step=5, best_step=3, best=(0.5,)), model, optimizer)
+except Exception as error:
+    print(as_failure(error).exit_code, as_failure(error).happened)
+print(checkpoints.written_step, Checkpoints(folder).restore(model, optimizer).step)
+print(*sorted(path.name for path in folder.iterdir()))
+"""
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    checkpoints.save(Progress(step=4, best_step=3, best=(0.5,)), model, optimizer)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(Progress(step=5, best_step=3, best=(0.5,)), model, optimizer)
-    assert checkpoints.written_step == 3
-    restored = Checkpoints(tmp_path).restore(*fresh_pair())
-    assert restored is not None
-    assert restored.step == 3
+def test_a_full_disk_surfaces_and_the_checkpoint_before_is_whole(tmp_path):
+    # A state takes 480 kB, the best weights 160.
+    failed, left, names = on_a_full_disk(tmp_path, 1_000_000, _FULL)
+    assert failed.startswith(f"{SystemRefusal.exit_code} The disk is full")
+    assert left == "3 3"
+    assert names == "best-00000003.safetensors manifest.json state-00000003.safetensors"
 
 
 def test_a_file_beside_it_is_part_of_the_checkpoints_that_follow(tmp_path):

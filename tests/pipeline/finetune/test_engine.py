@@ -15,6 +15,8 @@ from pipeline.finetune.batches import Sampler
 from pipeline.finetune.engine import Engine, Fitted, make_optimizer
 from pipeline.finetune.examples import read_training_set
 from pipeline.finetune.objective import Objective
+from pipeline.finetune.speed import Shape, training_flops
+from pipeline.finetune.tasks import Pair, Task, Tasks
 from pipeline.prep.records import TrainingExample
 from pipeline.profiles import REHEARSAL_PROFILE, find_profile, known_profiles, weights_folder
 from pipeline.schedule import schedule_for
@@ -48,11 +50,11 @@ def toy_examples(rows: int = 4):
     return examples, passages
 
 
-def engine_for(encoder, examples, passages, settings=SETTINGS, objective=None):
+def engine_for(encoder, examples, passages, settings=SETTINGS, objective=None, tasks=None):
     data = read_training_set(examples, passages, encoder.tokenize, settings.hard_negatives)
     schedule = schedule_for(len(data.rows), settings)
     sampler = Sampler(data, schedule, 0, True)
-    return Engine(encoder, data, sampler, schedule, settings, objective)
+    return Engine(encoder, data, sampler, schedule, settings, objective, tasks)
 
 
 def switch_dropout_off(model):
@@ -236,8 +238,107 @@ def test_going_on_takes_what_was_found_unless_less_is_asked_for(tiny_encoder):
     assert not engine.fitted.bf16
     engine.restore(Fitted(pass_tokens=5, kept_tokens=7, lanes=1, bf16=True))
     assert engine.fitted == Fitted(5, 7, 1, True)
-    engine.restore(Fitted(pass_tokens=10**9, kept_tokens=10**15, lanes=9, bf16=False))
-    assert engine.fitted == Fitted(5, 7, 1, False)
+    engine.restore(Fitted(pass_tokens=10**9, kept_tokens=10**15, lanes=9, bf16=True))
+    assert engine.fitted == Fitted(5, 7, 1, True)
+
+
+def test_going_on_in_the_other_precision_measures_anew_in_it(tiny_encoder, monkeypatch):
+    peaks = {True: 4e13, False: 1e13}
+    monkeypatch.setattr("pipeline.finetune.engine.peak_flops", lambda device, bf16: peaks[bf16])
+    # Little, so that it is what counts and not the texts.
+    monkeypatch.setattr("pipeline.finetune.gradients.CPU_ACTIVATION_BYTES_MAX", 1 << 20)
+    found = {}
+    for bf16 in peaks:
+        monkeypatch.setattr("pipeline.finetune.engine.pays_in_bf16", lambda *_, now=bf16: now)
+        found[bf16] = engine_for(tiny_encoder(), *toy_examples())
+    kept = {bf16: engine.fitted.kept_tokens for bf16, engine in found.items()}
+    assert kept[False] < kept[True]
+    other = found[False]
+    torch.manual_seed(4)
+    other.restore(found[True].fitted)
+    drawn = torch.rand(3)
+    assert other.fitted == found[True].fitted
+    report = other.step(0)
+    texts = [e.question for e in toy_examples()[0]], list(toy_examples()[1].values())
+    lengths = [
+        len(ids)
+        for kind, some in zip(("query", "passage"), texts, strict=True)
+        for ids in other.encoder.tokenize(some, kind)
+    ]
+    flops = training_flops(lengths, Shape.of(other.encoder.model))
+    assert report.mfu == pytest.approx(flops / report.seconds / peaks[True], rel=1e-6)
+    torch.manual_seed(4)
+    assert torch.equal(drawn, torch.rand(3)), "measuring drew random numbers"
+
+
+def test_going_on_after_another_choice_of_precision_gives_the_same_bits(tiny_encoder, monkeypatch):
+    """Sums of gradients have the order of the graphs that are held, and bf16 holds fewer bytes."""
+    monkeypatch.setattr("pipeline.finetune.gradients.CPU_ACTIVATION_BYTES_MAX", 1 << 20)
+    settings, found = replace(SETTINGS, batch_size=16, micro_batch_size=2), []
+    for bf16 in (True, False):
+        monkeypatch.setattr("pipeline.finetune.engine.pays_in_bf16", lambda *_, now=bf16: now)
+        engine = engine_for(tiny_encoder(), *toy_examples(16), settings)
+        engine.restore(found[0][0] if found else engine.fitted)
+        torch.manual_seed(6)
+        engine.step(0)
+        found.append((engine.fitted, list(engine.encoder.model.parameters())))
+    (_, one), (_, other) = found
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def sts_task(pairs, words):
+    """A task whose every batch has so many pairs, of so many words a side."""
+    side = " ".join(["n1"] * words)
+    rows = [Pair(f"q{n % 16} {side}", f"p{n % 16} {side}", n % 3) for n in range(pairs)]
+
+    def make(encoder):
+        return Tasks([Task("sts", rows, 1.0, encoder.tokenize, 0.1)], pairs, seed=1)
+
+    return make
+
+
+def test_a_step_counts_the_batches_of_other_tasks_in_its_time(tiny_encoder, monkeypatch):
+    monkeypatch.setattr("pipeline.finetune.engine.peak_flops", lambda *_: 1e13)
+    encoder = tiny_encoder()
+    alone = engine_for(tiny_encoder(), *toy_examples()).step(0)
+    both = engine_for(encoder, *toy_examples(), tasks=sts_task(6, 9)(encoder)).step(0)
+    assert both.rows == alone.rows + 6
+    lengths = [12] * 12  # a word, nine more, two special tokens
+    assert both.tokens == alone.tokens + sum(lengths)
+    more = training_flops(lengths, Shape.of(encoder.model)) / 1e13
+    assert both.mfu * both.seconds == pytest.approx(alone.mfu * alone.seconds + more, rel=1e-6)
+    assert both.negatives_per_query == alone.negatives_per_query == 19
+
+
+def test_a_full_memory_is_answered_with_half_of_the_batch_that_filled_it(tiny_encoder, monkeypatch):
+    """A task's batch may be far larger than the run's own."""
+    encoder = tiny_encoder(dropout=False)
+    settings = replace(SETTINGS, micro_batch_size=1000)
+    engine = engine_for(encoder, *toy_examples(), settings, tasks=sts_task(50, 20)(encoder))
+    whole = Engine.forward
+
+    def forward(texts):
+        if sum(map(len, texts)) > 1200:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(engine, texts)
+
+    monkeypatch.setattr(engine, "forward", forward)
+    report = engine.step(0)
+    assert report.halvings == 1
+    assert report.fitted.pass_tokens == 100 * 23 // 2
+
+
+def test_hard_negatives_are_told_apart_from_those_of_other_questions(tiny_encoder):
+    examples, passages = toy_examples()
+    plain = engine_for(tiny_encoder(), examples, passages).step(0)
+    assert plain.hard_negatives_per_query == 4
+    # The first question is asked once more, and what answers it there was mined for it here.
+    examples[1] = replace(examples[1], query="q-9", question=examples[0].question)
+    answer = (examples[1].positives[0], 0.5)
+    examples[0] = replace(examples[0], negatives=(answer, *examples[0].negatives[:3]))
+    masked = engine_for(tiny_encoder(), examples, passages).step(0)
+    assert masked.hard_negatives_per_query == (3 + 4 + 4 + 4) / 4
+    assert masked.masked_per_query > 0
 
 
 @pytest.fixture

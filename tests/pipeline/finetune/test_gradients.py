@@ -123,6 +123,16 @@ def test_a_budget_is_halved_until_every_text_goes_alone_and_nothing_is_kept():
     assert len(budgets) < 8
 
 
+def test_a_budget_is_halved_by_the_largest_batch_of_a_step():
+    large = [100] * 300
+    assert Budget(32_768, 35_000).halved([10] * 20) == Budget(100, 100)
+    assert Budget(32_768, 35_000).halved([10] * 20, large) == Budget(15_000, 15_000)
+    # The smaller one goes through text by text long before the larger one does.
+    alone = Budget(10, 0)
+    assert alone.halved([10] * 20) is None
+    assert alone.halved([10] * 20, [4] * 9) == Budget(5, 0)
+
+
 def test_activations_are_measured_without_the_weights_and_grow_with_the_texts(tiny_encoder):
     encoder = tiny_encoder()
     encoder.model.train()

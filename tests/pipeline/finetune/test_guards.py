@@ -321,7 +321,7 @@ def test_all_identical_passages_are_refused_before_training(toy):
     rows = [json.loads(line) for line in corpus.read_text().splitlines()]
     write_jsonl(corpus, ({**row, "text": "p1 p1 n1"} for row in rows))
     context = toy.context()
-    with pytest.raises(BadInput, match="has no negative for any query"):
+    with pytest.raises(BadInput, match="has a negative for any query"):
         execute(context)
     assert not context.events.of("metric", "loss")
 
@@ -331,7 +331,7 @@ def test_one_document_of_one_passage_is_refused_before_training(toy):
         replace(e, positives=("p-000",), negatives=()) for e in read_training(toy.root / "prep")
     ]
     write_training(toy.root / "prep", examples)
-    with pytest.raises(BadInput, match="has no negative for any query"):
+    with pytest.raises(BadInput, match="has a negative for any query"):
         execute(toy.context())
 
 

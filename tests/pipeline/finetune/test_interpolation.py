@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from full_disk import on_a_full_disk
 
+from pipeline.errors import SystemRefusal
 from pipeline.finetune.interpolation import ALPHAS, Point, Sweep, choose, mean_of
 
 
@@ -90,3 +92,24 @@ def test_points_of_other_weights_or_a_damaged_file_are_measured_anew(tmp_path, d
     of = {"step": 3} if damage else {"step": 4}
     Sweep(tmp_path, of).run(model, lambda: linear(1), again, KNOWN)
     assert len(again.seen) == 3
+
+
+_FULL = """
+import sys
+from pathlib import Path
+import torch
+from pipeline.errors import as_failure
+from pipeline.finetune.interpolation import Sweep
+folder = Path(sys.argv[1])
+try:
+    Sweep(folder, {"step": 3}).run(torch.nn.Linear(200, 200), None, None, [])
+except Exception as error:
+    print(as_failure(error).exit_code, as_failure(error).happened)
+print(len(list(folder.iterdir())))
+"""
+
+
+def test_a_full_disk_is_told_as_one_and_nothing_half_written_is_left(tmp_path):
+    failed, left = on_a_full_disk(tmp_path, 100_000, _FULL)
+    assert failed.startswith(f"{SystemRefusal.exit_code} The disk is full")
+    assert left == "0"

@@ -89,6 +89,7 @@ def test_every_step_and_every_validation_is_told(undisturbed):
         "samples_per_second",
         "tokens_per_second",
         "negatives_per_query",
+        "hard_negatives_per_query",
         "masked_per_query",
         "loss_contrastive",
         "mfu",
@@ -260,6 +261,29 @@ def test_a_diverged_training_ends_with_its_remedy_and_keeps_the_checkpoint(toy):
     assert "finetune.learning_rate" in caught.value.next_step
     assert all(np.isfinite(loss) for loss in losses(context).values())
     assert (context.folder / "checkpoint" / "manifest.json").is_file()
+    # What is advised is another result, so this checkpoint is no help to it.
+    training, other = find_stage("finetune"), {"finetune.learning_rate": 1e-5}
+    assert settings_of(training, context.recipe) != settings_of(
+        training, apply(context.recipe, other, "test")
+    )
+    assert "heckpoint" not in caught.value.safe
+    assert "begins at the first step" in caught.value.next_step
+
+
+def test_a_divergence_that_the_validation_sees_first_is_told_as_one(toy):
+    # The last step's loss is finite, and what it made of the weights is not.
+    overrides = {
+        "finetune.learning_rate": 1e38,
+        "finetune.batch_size": 1000,
+        "finetune.auto_scale": False,
+        "finetune.epochs": 1,
+        "finetune.warmup_steps": 0,
+        "finetune.gradient_clip": 0.0,
+    }
+    with pytest.raises(StageFailure) as caught:
+        execute(toy.context(overrides=overrides))
+    assert "diverged by step 1: the model gives numbers that are not" in caught.value.happened
+    assert "--set finetune.learning_rate=1e+37" in caught.value.next_step
 
 
 def test_one_example_is_refused(toy):
@@ -269,11 +293,11 @@ def test_one_example_is_refused(toy):
         execute(toy.context())
 
 
-def test_a_batch_without_negatives_is_refused_before_training(toy):
+def test_a_training_without_negatives_is_refused_before_it_begins(toy):
     examples = [replace(e, negatives=()) for e in read_training(toy.root / "prep")]
     write_training(toy.root / "prep", examples)
     context = toy.context(overrides={"finetune.in_batch_negatives": False})
-    with pytest.raises(BadInput, match="step 1 has no negative"):
+    with pytest.raises(BadInput, match="No batch of this training has a negative"):
         execute(context)
     assert not context.events.of("metric")
 

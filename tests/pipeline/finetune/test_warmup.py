@@ -23,7 +23,12 @@ from pipeline.finetune.examples import TokenStore
 from pipeline.finetune.lora import adapt
 from pipeline.finetune.stage import MODEL, execute
 from pipeline.finetune.warmup import FOLDER, Surroundings, warm_up
-from pipeline.finetune.warmup_objectives import DeletedTokens, WeakPairs, objective_for
+from pipeline.finetune.warmup_objectives import (
+    DeletedTokens,
+    MaskedTokens,
+    WeakPairs,
+    objective_for,
+)
 from pipeline.journal import read_journal
 from pipeline.profiles import find_profile
 from pipeline.settings import EncoderSettings, FinetuneSettings, LoraSettings, WarmupSettings
@@ -124,8 +129,8 @@ class Told:
         pass
 
 
-def warmed(encoder, folder, objective, passages=None, **changes):
-    told = Told()
+def warmed(encoder, folder, objective, passages=None, told=None, **changes):
+    told = told or Told()
     table = WarmupSettings(objective=objective, epochs=12, batch_size=8, learning_rate=3e-3)
     settings = FinetuneSettings(warmup=replace(table, **changes), temperature=0.1)
     around = Surroundings(folder, told, told)
@@ -222,6 +227,8 @@ def test_a_warm_up_that_diverges_says_which_setting_to_lower(masked_encoder, tmp
     with pytest.raises(StageFailure, match="diverged") as caught:
         warmed(masked_encoder, tmp_path, "mlm", learning_rate=1e30)
     assert "finetune.warmup.learning_rate" in caught.value.next_step
+    assert "heckpoint" not in caught.value.safe, "it is another result's"
+    assert "begins at the first step" in caught.value.next_step
 
 
 def test_a_warm_up_that_fills_the_memory_names_the_setting_that_counts(
@@ -235,9 +242,97 @@ def test_a_warm_up_that_fills_the_memory_names_the_setting_that_counts(
         warmed(masked_encoder, tmp_path, "tsdae")
     assert "finetune.warmup.batch_size = 8" in caught.value.happened
     assert caught.value.remedy == {"finetune.warmup.batch_size": 4}
-    monkeypatch.setattr(WeakPairs, "backward", full)
-    with pytest.raises(torch.OutOfMemoryError):  # its micro-batches: the stage names their setting
-        warmed(masked_encoder, tmp_path / "pairs", "pairs")
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """Passes over weak pairs of more tokens than that find the memory full, from the n-th on."""
+
+    def limit(tokens, after):
+        passes, whole = [], WeakPairs._forward
+
+        def forward(objective, texts):
+            passes.append(sum(map(len, texts)))
+            if len(passes) > after and passes[-1] > tokens:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return whole(objective, texts)
+
+        monkeypatch.setattr(WeakPairs, "_forward", forward)
+        return passes
+
+    return limit
+
+
+MEASURED = 3
+"""Passes before the first step, of those that measure what memory holds; some are larger."""
+
+
+class Leaves(Told):
+    """Leaves after so many steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def poll(self):
+        if len(self.losses) >= self.steps:
+            raise Cancelled
+
+
+def test_weak_pairs_that_fill_the_memory_go_on_with_fewer_at_once(
+    masked_encoder, tmp_path, small_memory
+):
+    passes = small_memory(tokens=20, after=MEASURED)
+    told = Leaves(5)
+    with pytest.raises(Cancelled):
+        warmed(masked_encoder, tmp_path, "pairs", told=told)
+    assert max(passes[MEASURED:]) > 20
+    assert any(words.startswith("The memory was full in step 1 of the") for words in told.lines)
+    # Gone on with, it needn't find that out again.
+    del passes[:]
+    again = warmed(masked_encoder, tmp_path, "pairs")
+    assert max(passes[MEASURED:]) <= 20
+    assert not any("memory" in words for words in again.lines)
+    assert len(told.losses) + len(again.losses) == 12 * 6
+    assert np.mean(again.losses[-6:]) < 0.8 * np.mean(told.losses)
+
+
+def test_a_weak_pair_of_one_text_that_is_too_much_says_that_fewer_don_t_help(
+    masked_encoder, tmp_path, small_memory
+):
+    small_memory(tokens=1, after=MEASURED)
+    with pytest.raises(StageFailure, match="every text went through it alone") as caught:
+        warmed(masked_encoder, tmp_path, "pairs")
+    assert not caught.value.remedy
+
+
+@pytest.mark.parametrize("steps", [3, 12])
+def test_a_gpu_that_vanishes_in_a_warm_up_names_the_warm_up_s_checkpoint(
+    corpus_toy, monkeypatch, steps
+):
+    whole, done = MaskedTokens.backward, []
+
+    def backward(objective, batch, generator):
+        done.append(batch)
+        if len(done) > steps:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return whole(objective, batch, generator)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MaskedTokens, "backward", backward)
+        with pytest.raises(StageFailure, match="in the middle of the warm-up") as caught:
+            execute(warm_context(corpus_toy, "gone", "mlm"))
+    again = stopping(corpus_toy, "gone", "mlm", StopsAt("warmup_step", 1, Cancelled))
+    with pytest.raises(Cancelled):
+        execute(again)
+    if steps < SLOW["finetune.warmup.checkpoint_steps"]:
+        assert "No checkpoint was due yet in the warm-up" in caught.value.safe
+        assert "the warm-up begins at the first step" in caught.value.next_step
+        assert not again.events.of("resumed")
+    else:
+        assert "The warm-up's checkpoint of step 10 is whole" in caught.value.safe
+        assert "the warm-up goes on from step 10" in caught.value.next_step
+        assert again.events.of("resumed") == [{"warmup_step": 10}]
 
 
 def test_a_text_of_many_documents_is_not_its_own_negative(masked_encoder):
@@ -347,6 +442,32 @@ def test_finish_ends_the_warm_up_and_the_training_after_a_step(corpus_toy):
     assert len(context.events.of("metric", "warmup_step")) == 9
     assert outcome.partial
     assert outcome.summary["steps"] == 1
+    said = outcome.summary["warnings"]
+    assert "The warm-up was ended early, after 9 of 48 steps." in said
+    assert any("the least there is" in warning for warning in said)
+
+
+class BreaksOff(StopsAt):
+    """Asks to finish in the warm-up, and is killed where the training begins."""
+
+    finish_asked = property(lambda self: self.reached)
+
+    def poll(self):
+        if any("Warmed up" in event["message"] for event in self.events.of("log")):
+            raise Cancelled
+
+
+def test_a_training_after_a_warm_up_that_was_ended_early_is_called_partial(corpus_toy):
+    with pytest.raises(Cancelled):
+        execute(stopping(corpus_toy, "cut", "mlm", BreaksOff("warmup_step", 9)))
+    again = warm_context(corpus_toy, "cut", "mlm")
+    outcome = execute(again)
+    assert not again.events.of("metric", "warmup_step")
+    assert outcome.summary["steps"] == outcome.summary["steps_planned"]
+    assert outcome.partial
+    said = outcome.summary["warnings"]
+    assert "The warm-up was ended early, after 9 of 48 steps." in said
+    assert not any("Ended early" in warning for warning in said)
 
 
 def test_a_killed_warm_up_gives_the_same_bits(corpus_toy, whole):

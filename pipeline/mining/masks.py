@@ -1,20 +1,24 @@
 """What keeps a passage from being a negative whatever it scores: its text, source and near copies.
 
-All is asked for a candidate at a time, so that nothing here grows with queries times passages.
+All is asked for candidates alone, so that nothing here grows with queries times passages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from itertools import zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.mining.rules import Reason
+from pipeline.mining.rules import NUMBERS, Reasons
 from pipeline.mining.scores import SCORE_DECIMALS, Rows, Vectors, norms_of, scores_of
 from pipeline.texts import text_key
 
 _COPIES_A_LOOK = 128
 """Candidates that are held against the positives at once: most queries need the first few alone."""
+
+Mask = NDArray[np.bool_]
 
 
 class Masks:
@@ -26,31 +30,70 @@ class Masks:
     """
 
     def __init__(self, texts: Sequence[str], sources: Sequence[str]) -> None:
-        self._texts = [text_key(text) for text in texts]
-        self._sources = sources
+        self._texts = _Numbered(texts, text_key)
+        self._sources = _Numbered(sources, str) if sources else None
 
-    def against(
-        self, positive_texts: Sequence[str], positive_sources: Sequence[str]
-    ) -> Callable[[int], Reason | None]:
-        """Why the passage in a row is no negative of a query, or None.
+    def known(
+        self, rows: Rows, texts: Sequence[Sequence[str]], sources: Sequence[Sequence[str]]
+    ) -> Reasons:
+        """Why the candidates of some queries are no negatives.
 
         Args:
-            positive_texts: texts that answer the query.
-            positive_sources: what its positives come from.
+            rows: (n, depth) theirs.
+            texts: (n) texts that answer each query.
+            sources: (n) what each one's positives come from.
+
+        Returns:
+            (n, depth).
         """
-        answers = {text_key(text) for text in positive_texts}
-        sources = frozenset(positive_sources if self._sources else ())
-
-        def reason(row: int) -> Reason | None:
-            if self._texts[row] in answers:
-                return "answers"
-            return "same_document" if sources and self._sources[row] in sources else None
-
-        return reason
+        known = np.zeros(rows.shape, dtype=np.uint8)
+        if self._sources:
+            known[self._sources.among(rows, sources)] = NUMBERS["same_document"]
+        known[self._texts.among(rows, texts)] = NUMBERS["answers"]
+        return known
 
 
-class NearCopies:
-    """Which candidates nearly repeat a positive, found as far as it is asked for.
+class _Numbered:
+    """The words of a pool as numbers, which are compared many at a time.
+
+    Args:
+        words: (m) one for each row.
+        identity: equal for words that count as the same.
+    """
+
+    def __init__(self, words: Sequence[str], identity: Callable[[str], Hashable]) -> None:
+        self._identity = identity
+        self._numbers: dict[Hashable, int] = {}
+        # By the word as it stands: most that are asked for stand in the pool, and a look is cheap.
+        self._found: dict[str, int] = {}
+        for word in words:
+            if word not in self._found:
+                number = self._numbers.setdefault(identity(word), len(self._numbers))
+                self._found[word] = number
+        self._of_rows = np.array([self._found[word] for word in words], dtype=np.int32)
+
+    def among(self, rows: Rows, words: Sequence[Sequence[str]]) -> Mask:
+        """Whether the word of each row, (n, depth), is among the words of its line, (n) any."""
+        asked = [[self._number(word) for word in some] for some in words]
+        own = self._of_rows[rows]
+        among = np.zeros(rows.shape, dtype=bool)
+        for column in zip_longest(*asked, fillvalue=_ELSEWHERE):
+            among |= own == np.array(column, dtype=np.int32)[:, None]
+        return among
+
+    def _number(self, word: str) -> int:
+        found = self._found.get(word)
+        return self._numbers.get(self._identity(word), _ELSEWHERE) if found is None else found
+
+
+_ELSEWHERE = -1
+"""The number of words that aren't in the pool."""
+
+
+def near_copies(
+    positives: Vectors, pool: Vectors, rows: Rows, least: float, could: Mask, wanted: int
+) -> Mask:
+    """Which candidates nearly repeat a positive, as far as it takes to find enough that don't.
 
     All of them at once would be a copy of the whole pool where a query searches so deep.
 
@@ -59,25 +102,18 @@ class NearCopies:
         pool: (m, dimension), in memory or memory-mapped.
         rows: (n,) the candidates' rows, best first.
         least: the cosine from which on a candidate is a near copy.
+        could: (n,) which of them could be negatives otherwise.
+        wanted: how many such are enough.
     """
-
-    def __init__(self, positives: Vectors, pool: Vectors, rows: Rows, least: float) -> None:
-        self._positives, self._pool, self._rows, self._least = positives, pool, rows, least
-        self._lengths = norms_of(positives)
-        self._known: list[bool] = []
-
-    def at(self, place: int) -> bool:
-        """Whether the candidate at a place is one."""
-        while place >= len(self._known):
-            start = len(self._known)
-            self._known += self._looked_at(self._rows[start : start + _COPIES_A_LOOK])
-        return self._known[place]
-
-    def _looked_at(self, rows: Rows) -> list[bool]:
-        vectors = self._pool[rows]
-        lengths = norms_of(vectors)
-        near = np.zeros(len(rows), dtype=bool)
-        for positive, length in zip(self._positives, self._lengths, strict=True):
-            least = np.round(self._least * lengths * length, SCORE_DECIMALS)
-            near |= scores_of(positive, vectors) >= least
-        return [bool(one) for one in near]
+    lengths = norms_of(positives)
+    near = np.zeros(len(rows), dtype=bool)
+    for start in range(0, len(rows), _COPIES_A_LOOK):
+        if (could[:start] & ~near[:start]).sum() >= wanted:
+            break
+        some = slice(start, start + _COPIES_A_LOOK)
+        vectors = pool[rows[some]]
+        norms = norms_of(vectors)
+        for positive, length in zip(positives, lengths, strict=True):
+            cosine_least = np.round(least * norms * length, SCORE_DECIMALS)
+            near[some] |= scores_of(positive, vectors) >= cosine_least
+    return near

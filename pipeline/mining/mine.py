@@ -10,22 +10,36 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
 from pipeline.errors import StageFailure
-from pipeline.mining.masks import Masks, NearCopies
-from pipeline.mining.rules import Reason, ceiling, choose, shortfall
-from pipeline.mining.scores import SCORE_DECIMALS, Hits, Vectors, row_scores
+from pipeline.mining.masks import Mask, Masks, near_copies
+from pipeline.mining.rules import (
+    NUMBERS,
+    Reason,
+    Reasons,
+    ceiling,
+    choose,
+    looked_for,
+    shortfall,
+)
+from pipeline.mining.scores import SCORE_DECIMALS, Doubles, Hits, Vectors, row_scores
 from pipeline.mining.search import ExactSearch
 from pipeline.settings import PrepSettings
 
 _QUERIES_A_CALL = 1024
+_QUERIES_A_LOOK = 128
+"""Their positives are copied together: so few that the copies lie in memory that is there. Ours."""
 _HITS_A_CALL = 2**24
 """Rows and scores of so many hits are held at once: a quarter of a gigabyte."""
 
 Rescore = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """A reranker: scores of (question, passage) pairs, in the order given."""
+
+PositiveScores = tuple[float, ...]
+"""Those of one query's positives, in the order given; none where it has no positive."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +153,12 @@ class Miner:
         done, total = 0, len(queries) * len(rules)
         for start in range(0, len(queries), _QUERIES_A_CALL):
             some = queries[start : start + _QUERIES_A_CALL]
-            nearest = _Nearest(some, self._search)
+            vectors = np.stack([query.vector for query in some])
+            positives = _positive_scores(some, vectors)
+            nearest = _Nearest(vectors, self._search)
             for settings, found in zip(rules, mined, strict=True):
                 poll = partial(on_queries, done, total)
-                work = _Work(some, self._pool, settings, nearest, self._masks, poll)
+                work = _Work(some, positives, self._pool, settings, nearest, self._masks, poll)
                 found += work.rescored(rescore) if rescore else work.searched()
                 done += len(some)
                 on_queries(done, total)
@@ -153,27 +169,27 @@ class _Nearest:
     """The nearest rows of some queries; those that were asked for first are kept for another rule.
 
     Args:
-        queries: whose.
+        vectors: (n, dimension) the queries'.
         search: in the pool.
     """
 
-    def __init__(self, queries: Sequence[Wanted], search: ExactSearch) -> None:
-        self._queries = queries
+    def __init__(self, vectors: Vectors, search: ExactSearch) -> None:
+        self._vectors = vectors
         self._search = search
-        self._kept: tuple[int, dict[int, Hits]] = (-1, {})
+        self._asked: tuple[int, Sequence[int]] = (-1, ())
+        self._kept: list[tuple[Sequence[int], Hits]] = []
 
     def hits(
         self, numbers: Sequence[int], depth: int, poll: Callable[[], None]
-    ) -> Iterable[tuple[int, Hits]]:
+    ) -> Iterable[tuple[Sequence[int], Hits]]:
         """The hits of some of the queries by number, some at a time where they are many."""
-        kept_depth, kept = self._kept
-        if depth == kept_depth and all(number in kept for number in numbers):
-            return [(number, kept[number]) for number in numbers]
+        if (depth, numbers) == self._asked:
+            return self._kept
         found = self._searched(numbers, depth, poll)
-        if kept_depth >= 0 or depth * len(numbers) > _HITS_A_CALL:
+        if self._kept or depth * len(numbers) > _HITS_A_CALL:
             return found
-        self._kept = depth, dict(found)
-        return self._kept[1].items()
+        self._asked, self._kept = (depth, numbers), [*found]
+        return self._kept
 
     def next_depth(self, depth: int) -> int:
         """See `ExactSearch.next_depth`."""
@@ -181,13 +197,27 @@ class _Nearest:
 
     def _searched(
         self, numbers: Sequence[int], depth: int, poll: Callable[[], None]
-    ) -> Iterator[tuple[int, Hits]]:
+    ) -> Iterator[tuple[Sequence[int], Hits]]:
         step = max(1, _HITS_A_CALL // max(1, depth))
         for start in range(0, len(numbers), step):
             some = numbers[start : start + step]
-            vectors = np.stack([self._queries[number].vector for number in some])
-            hits = self._search.search(vectors, depth, lambda done, total: poll())
-            yield from zip(some, hits, strict=True)
+            vectors = self._vectors[some]
+            yield some, self._search.search(vectors, depth, lambda done, total: poll())
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """What was found for some queries.
+
+    Attributes:
+        numbers: (n) of the queries.
+        hits: (n, depth).
+        known: (n, depth) what speaks against the hits apart from their scores.
+    """
+
+    numbers: Sequence[int]
+    hits: Hits
+    known: Reasons
 
 
 class _Work:
@@ -196,6 +226,7 @@ class _Work:
     def __init__(
         self,
         queries: Sequence[Wanted],
+        positives: Sequence[PositiveScores],
         pool: Pool,
         settings: PrepSettings,
         nearest: _Nearest,
@@ -203,119 +234,152 @@ class _Work:
         poll: Callable[[], None],
     ) -> None:
         self._queries = queries
+        self._positives = positives
         self._pool = pool
         self._settings = settings
         self._nearest = nearest
-        self._masked = [masks.against(query.positive_texts, query.sources) for query in queries]
+        self._masks = masks
         self._poll = poll
-        self._positives = _positive_scores(queries)
+        self._answered = [number for number, scores in enumerate(positives) if scores]
+        self._depth = min(settings.search_depth, len(pool.ids))
 
     def searched(self) -> list[Mined]:
         """Search deeper, up to the whole pool, for the queries whose negatives are too few."""
         found: dict[int, Mined] = {}
-        pending = [number for number, scores in enumerate(self._positives) if scores]
-        depth = min(self._settings.search_depth, len(self._pool.ids))
+        pending, depth = self._answered, self._depth
         while pending:
-            for number, hits in self._nearest.hits(pending, depth, self._poll):
-                one, enough = self._ruled(number, hits, self._known_at(number, hits))
-                if enough or depth == len(self._pool.ids):
-                    found[number] = one
+            for numbers, hits in self._nearest.hits(pending, depth, self._poll):
+                positives = [self._positives[number] for number in numbers]
+                limits = self._limits(positives)
+                could = hits.scores <= limits[:, None]
+                some = self._candidates(numbers, hits, could, looked_for(self._settings))
+                ruled = self._ruled(some, positives, limits)
+                for number, (one, enough) in zip(numbers, ruled, strict=True):
+                    if enough or depth == len(self._pool.ids):
+                        found[number] = one
             pending = [number for number in pending if number not in found]
             depth = self._nearest.next_depth(depth)
-        return [found.get(number, _NOTHING) for number in range(len(self._queries))]
+        return self._in_order(found)
 
     def rescored(self, rescore: Rescore) -> list[Mined]:
         """The same for the best of the search alone, by the scores of a reranker."""
-        pending = [number for number, scores in enumerate(self._positives) if scores]
-        depth = min(self._settings.search_depth, len(self._pool.ids))
-        hits = dict(self._nearest.hits(pending, depth, self._poll))
-        candidates = {
-            number: [*map(self._known_at(number, hits[number]), range(depth))] for number in pending
-        }
-        pairs: list[tuple[str, str]] = []
-        for number in pending:
-            query, rows = self._queries[number], hits[number].rows.tolist()
-            texts = [*query.positive_texts[: len(query.positives)]]
-            free = zip(rows, candidates[number], strict=True)
-            texts += [self._pool.texts[row] for row, why in free if not why]
-            pairs += [(query.question, text) for text in texts]
-        scores = iter(np.round(rescore(pairs), SCORE_DECIMALS).tolist())
-        return [
-            self._ranked_again(number, hits[number], candidates[number], scores)
-            if number in hits
-            else _NOTHING
-            for number in range(len(self._queries))
+        parts = [
+            self._candidates(numbers, hits, np.ones(hits.rows.shape, dtype=bool), self._depth)
+            for numbers, hits in self._nearest.hits(self._answered, self._depth, self._poll)
         ]
+        pairs = [pair for some in parts for pair in self._pairs(some)]
+        scores = iter(np.round(rescore(pairs), SCORE_DECIMALS).tolist())
+        found: dict[int, Mined] = {}
+        for some in parts:
+            again, positives = self._ranked_again(some, scores)
+            ruled = self._ruled(again, positives, self._limits(positives))
+            found |= {n: one for n, (one, _) in zip(some.numbers, ruled, strict=True)}
+        return self._in_order(found)
+
+    def _in_order(self, found: Mapping[int, Mined]) -> list[Mined]:
+        return [found.get(number, _NOTHING) for number in range(len(self._queries))]
+
+    def _pairs(self, some: _Candidates) -> Iterator[tuple[str, str]]:
+        """What a reranker scores: each query's positives, then its candidates that may be taken."""
+        for number, rows, known in zip(some.numbers, some.hits.rows, some.known, strict=True):
+            query = self._queries[number]
+            texts = [*query.positive_texts[: len(query.positives)]]
+            texts += [self._pool.texts[row] for row in rows[known == 0].tolist()]
+            yield from ((query.question, text) for text in texts)
 
     def _ranked_again(
-        self, number: int, hits: Hits, known: list[Reason | None], scores: Iterator[float]
-    ) -> Mined:
-        """Apply the rule to the order that the next of a reranker's scores make."""
-        own = tuple(next(scores) for _ in self._positives[number])
+        self, some: _Candidates, scores: Iterator[float]
+    ) -> tuple[_Candidates, list[PositiveScores]]:
+        """The order that the next of a reranker's scores make, and those of the positives."""
+        positives: list[PositiveScores] = []
         # What is known to be no negative has no score; it is counted, and stands first.
-        given = [next(scores) if why is None else math.inf for why in known]
-        order = np.lexsort((hits.rows, -np.array(given)))
-        again = Hits(hits.rows[order], np.array(given)[order])
-        one, _ = self._ruled(number, again, [known[n] for n in order.tolist()].__getitem__, own)
-        return one
+        given = np.full(some.hits.rows.shape, np.inf)
+        for number, known, own in zip(some.numbers, some.known, given, strict=True):
+            positives.append(tuple(islice(scores, len(self._positives[number]))))
+            free = np.flatnonzero(known == 0)
+            own[free] = [*islice(scores, len(free))]
+        order = np.lexsort((some.hits.rows, -given))
+        rows, given, known = (
+            np.take_along_axis(each, order, axis=1) for each in (some.hits.rows, given, some.known)
+        )
+        return _Candidates(some.numbers, Hits(rows, given), known), positives
 
     def _ruled(
-        self,
-        number: int,
-        hits: Hits,
-        known: Callable[[int], Reason | None],
-        positives: tuple[float, ...] = (),
-    ) -> tuple[Mined, bool]:
+        self, some: _Candidates, positives: Sequence[PositiveScores], limits: Doubles
+    ) -> Iterator[tuple[Mined, bool]]:
         """What the rule leaves of some hits, and whether further ones could change nothing."""
-        own = positives or self._positives[number]
-        limit = ceiling(min(own), self._settings)
-        ids, rows = self._pool.ids, hits.rows.tolist()
-        choice = choose(
-            hits.scores.tolist(),
-            known,
-            limit,
+        ids, rows, scores = self._pool.ids, some.hits.rows, some.hits.scores
+        asked = [self._queries[number].name for number in some.numbers]
+        choices = choose(
+            scores,
+            some.known,
+            limits,
             self._settings,
-            lambda place: f"{self._queries[number].name}\n{ids[rows[place]]}",
+            lambda query, place: f"{asked[query]}\n{ids[rows[query, place]]}",
         )
-        negatives = tuple((ids[rows[place]], float(hits.scores[place])) for place in choice.places)
-        passages = f"{len(ids)} training passages"
-        whole = len(rows) == len(ids)
-        said = shortfall(
-            len(negatives),
-            self._settings.hard_negatives,
-            f"of {passages}" if whole else f"of the nearest {len(rows)} of {passages}",
-            choice,
-            round(limit, SCORE_DECIMALS),
-        )
-        return Mined(negatives, own, said, choice.set_aside), choice.enough
+        depth, passages = rows.shape[1], f"{len(ids)} training passages"
+        looked = f"of {passages}" if depth == len(ids) else f"of the nearest {depth} of {passages}"
+        # All at once: reading an array number by number takes most of the time here.
+        counts = [len(choice.places) for choice in choices]
+        at = np.repeat(range(len(rows)), counts), [place for one in choices for place in one.places]
+        left = zip(map(ids.__getitem__, rows[at].tolist()), scores[at].tolist(), strict=True)
+        for choice, own, limit in zip(choices, positives, limits.tolist(), strict=True):
+            negatives = tuple(islice(left, len(choice.places)))
+            said = shortfall(len(negatives), self._settings.hard_negatives, looked, choice, limit)
+            yield Mined(negatives, own, said, choice.set_aside), choice.enough
 
-    def _known_at(self, number: int, hits: Hits) -> Callable[[int], Reason | None]:
-        """What speaks against the hit at a place apart from its score."""
-        query, masked, rows = self._queries[number], self._masked[number], hits.rows.tolist()
+    def _limits(self, positives: Sequence[PositiveScores]) -> Doubles:
+        return np.array([ceiling(min(own), self._settings) for own in positives])
+
+    def _candidates(
+        self, numbers: Sequence[int], hits: Hits, could: Mask, wanted: int
+    ) -> _Candidates:
+        """What speaks against some hits apart from their scores.
+
+        Args:
+            numbers: (n) of the queries.
+            hits: (n, depth).
+            could: (n, depth) which of them could be negatives by their scores.
+            wanted: so many negatives of a query are enough; what follows them may stay unknown.
+        """
+        queries = [self._queries[number] for number in numbers]
+        known = self._masks.known(
+            hits.rows,
+            [query.positive_texts for query in queries],
+            [query.sources for query in queries],
+        )
         least = self._settings.duplicate_similarity
-        if not least:
-            return lambda place: masked(rows[place])
-        near = NearCopies(query.positives, self._pool.vectors, hits.rows, least)
-        return lambda place: masked(rows[place]) or ("near_copy" if near.at(place) else None)
+        if least:
+            for query, rows, may, why in zip(queries, hits.rows, could, known, strict=True):
+                free = np.flatnonzero(why == 0)
+                near = near_copies(
+                    query.positives, self._pool.vectors, rows[free], least, may[free], wanted
+                )
+                why[free[near]] = NUMBERS["near_copy"]
+        return _Candidates(numbers, hits, known)
 
 
 _NOTHING = Mined((), (), "0: the question has no passage that answers it")
 
 
-def _positive_scores(queries: Sequence[Wanted]) -> list[tuple[float, ...]]:
-    """The scores of each query's positives by their vectors, all at once.
+def _positive_scores(queries: Sequence[Wanted], vectors: Vectors) -> list[PositiveScores]:
+    """The scores of each query's positives by their vectors.
+
+    Args:
+        queries: (n) whose.
+        vectors: (n, dimension) the queries'.
 
     Raises:
         StageFailure: one is not finite, and would let every candidate pass.
     """
-    counts = [len(query.positives) for query in queries]
-    if not sum(counts):
-        return [()] * len(queries)
-    vectors = np.concatenate([query.positives for query in queries if len(query.positives)])
-    asked = np.repeat(np.stack([query.vector for query in queries]), counts, axis=0)
-    scores = row_scores(asked, vectors).tolist()
-    ends = np.cumsum(counts).tolist()
-    found = [tuple(scores[end - n : end]) for n, end in zip(counts, ends, strict=True)]
+    found: list[PositiveScores] = []
+    for start in range(0, len(queries), _QUERIES_A_LOOK):
+        some = queries[start : start + _QUERIES_A_LOOK]
+        counts = [len(query.positives) for query in some]
+        asked = np.repeat(vectors[start : start + len(some)], counts, axis=0)
+        scores = row_scores(asked, np.concatenate([query.positives for query in some]))
+        each = iter(scores.tolist())
+        found += [tuple(islice(each, count)) for count in counts]
     for query, own in zip(queries, found, strict=True):
         if not all(map(math.isfinite, own)):
             raise StageFailure(

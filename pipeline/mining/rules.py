@@ -19,14 +19,26 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from itertools import islice
+from typing import Literal, get_args
 
-from pipeline.mining.scores import SCORE_DECIMALS
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.mining.scores import SCORE_DECIMALS, Doubles
 from pipeline.settings import PrepSettings
 
 Reason = Literal["answers", "same_document", "near_copy", "too_close", "skipped"]
 """Why a candidate is no negative: its text answers the question; its document, or one that nearly
 repeats that, does; it is nearly a text that does; it scores too high; it is among the first n."""
+
+_REASONS: tuple[Reason, ...] = get_args(Reason)
+NUMBERS: Mapping[Reason, int] = {reason: number for number, reason in enumerate(_REASONS, 1)}
+"""Reasons as numbers, for many candidates."""
+
+Reasons = NDArray[np.uint8]
+"""Numbers of reasons; 0 where there is none."""
 
 _CEILING_DECIMALS = 2 * SCORE_DECIMALS
 """A score's decimals and as many of the share that is taken of it."""
@@ -70,37 +82,53 @@ def ceiling(lowest: float, settings: PrepSettings) -> float:
     return settings.score_max if settings.rule == "absolute" else math.inf
 
 
+def looked_for(settings: PrepSettings) -> int:
+    """Of how many candidates that the rule doesn't exclude the negatives are taken."""
+    return _skipped(settings) + max(settings.hard_negatives, settings.sample_from)
+
+
 def choose(
-    scores: Sequence[float],
-    known: Callable[[int], Reason | None],
-    limit: float,
+    scores: Doubles,
+    known: Reasons,
+    limits: Doubles,
     settings: PrepSettings,
-    name: Callable[[int], str],
-) -> Choice:
-    """Apply the rule to the candidates of one query.
+    name: Callable[[int, int], str],
+) -> list[Choice]:
+    """Apply the rule to the candidates of some queries.
 
     Args:
-        scores: theirs, highest first.
-        known: why the one at a place is no negative whatever it scores, or None.
-        limit: see `ceiling`.
+        scores: (n, depth) theirs, highest first.
+        known: (n, depth) why they are no negatives whatever they score.
+        limits: (n,) see `ceiling`.
         settings: the rule, its parameters, and how many negatives are wanted.
-        name: what a place's candidate and the query are called together, for drawing.
+        name: what a query and its candidate at a place are called together, for drawing.
     """
-    skipped = settings.skip if settings.rule == "shifted" else 0
-    wanted = skipped + max(settings.hard_negatives, settings.sample_from)
-    left: list[int] = []
-    aside: dict[Reason, int] = {}
-    for place, score in enumerate(scores):
-        if len(left) == wanted:
-            break
-        reason = known(place) or ("too_close" if score > limit else None)
-        if reason is None:
-            left.append(place)
-        else:
-            aside[reason] = aside.get(reason, 0) + 1
-    if skipped and left:
-        aside["skipped"] = min(skipped, len(left))
-    return Choice(tuple(_drawn(left[skipped:], settings, name)), aside, len(left) == wanted)
+    skipped, wanted = _skipped(settings), looked_for(settings)
+    too_close = (known == 0) & (scores > limits[:, None])
+    reasons = np.where(too_close, np.uint8(NUMBERS["too_close"]), known)
+    free = reasons == 0
+    # None is looked at after the last that is wanted.
+    looked = np.cumsum(free, axis=1, dtype=np.int32) - free < wanted
+    places = iter(np.nonzero(free & looked)[1].tolist())
+    counts = zip(looked.sum(axis=1).tolist(), (free & looked).sum(axis=1).tolist(), strict=True)
+    choices: list[Choice] = []
+    for query, (seen, count) in enumerate(counts):
+        left = [*islice(places, count)]
+        aside = _counted(reasons[query, :seen].tobytes())
+        if skipped and left:
+            aside["skipped"] = min(skipped, count)
+        drawn = _drawn(left[skipped:], settings, partial(name, query))
+        choices.append(Choice(tuple(drawn), aside, count == wanted))
+    return choices
+
+
+def _counted(reasons: bytes) -> dict[Reason, int]:
+    """How often each reason stands there, in the order in which they come."""
+    return {_REASONS[r - 1]: reasons.count(r) for r in dict.fromkeys(reasons) if r}
+
+
+def _skipped(settings: PrepSettings) -> int:
+    return settings.skip if settings.rule == "shifted" else 0
 
 
 def _drawn(
@@ -125,10 +153,11 @@ def shortfall(found: int, wanted: int, looked: str, choice: Choice, limit: float
         wanted: how many it should have.
         looked: what was looked at, such as "of 400 training passages".
         choice: what was set aside.
-        limit: the rule's ceiling, rounded; infinite where it has none.
+        limit: the rule's ceiling; infinite where it has none.
     """
     if found >= wanted:
         return ""
+    limit = round(limit, SCORE_DECIMALS)
     always: tuple[Reason, ...] = ("answers",) if math.isinf(limit) else ("answers", "too_close")
     parts = [
         words.format(choice.set_aside.get(reason, 0), limit=limit)

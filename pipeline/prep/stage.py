@@ -115,7 +115,7 @@ def summarise(
 ) -> dict[str, Any]:
     """The numbers and warnings of a finished prep."""
     negatives = [score for example in examples for _, score in example.negatives]
-    short = sum(1 for example in examples if example.shortfall)
+    short = [example for example in examples if example.shortfall]
     dev, test = len(kept.samples["dev"]), len(kept.samples["test"])
     return {
         "examples": len(examples),
@@ -123,7 +123,7 @@ def summarise(
         "test_queries": test,
         "passages": passages,
         "negatives_per_query": round(len(negatives) / len(examples), 3),
-        "short_of_negatives": short,
+        "short_of_negatives": len(short),
         "short_by_reason": _short_by_reason(mined),
         "set_aside": _set_aside(mined),
         "positive_scores": _quantiles([score for one in mined for score in one.positive_scores]),
@@ -146,7 +146,9 @@ def _set_aside(mined: Sequence[Mined]) -> dict[str, int]:
     return dict(sorted(aside.items()))
 
 
-def _warnings(examples: int, dev: int, test: int, short: int, missing: int) -> list[str]:
+def _warnings(
+    examples: int, dev: int, test: int, short: Sequence[TrainingExample], missing: int
+) -> list[str]:
     said: list[str] = []
     if examples < FEW_TRAINING_ROWS:
         said.append(f"Only {examples} training questions: below {FEW_TRAINING_ROWS} expect little.")
@@ -157,10 +159,20 @@ def _warnings(examples: int, dev: int, test: int, short: int, missing: int) -> l
     elif test < FEW_EVAL_QUERIES:
         said.append(f"Only {test} test questions: below {FEW_EVAL_QUERIES} metrics are noise.")
     if short:
-        said.append(f"{short} training questions have fewer hard negatives than asked for.")
+        said.append(_short_of_negatives(short))
     if missing:
         said.append(f"{missing} positives name passages that the corpus doesn't have.")
     return said
+
+
+def _short_of_negatives(short: Sequence[TrainingExample]) -> str:
+    none = sum(not example.negatives for example in short)
+    worst = min(short, key=lambda example: len(example.negatives))
+    return (
+        f"{len(short)} training questions have fewer hard negatives than asked for"
+        f"{f', and {none} of them none' if none else ''}. {TRAINING} says why for each, such as: "
+        f"{worst.shortfall}."
+    )
 
 
 def _mine_training(

@@ -302,9 +302,9 @@ def test_a_query_without_enough_negatives_is_kept_and_says_why(prepare):
     summary = execute(context).summary
     assert summary["short_of_negatives"] == 4
     assert all("of 10 training passages" in e.shortfall for e in read_training(context.folder))
-    assert ("warning", "4 training questions have fewer hard negatives than asked for.") in (
-        context.events.lines
-    )
+    (said,) = (line[1] for line in context.events.lines if "fewer hard" in str(line[1]))
+    assert said.startswith("4 training questions have fewer hard negatives than asked for. ")
+    assert "of 10 training passages, 2 answer it" in said
 
 
 def test_no_dev_and_no_test_question_are_warnings(prepare):
@@ -448,4 +448,5 @@ def test_a_corpus_of_one_passage_is_prepared_without_negatives(prepare, tmp_path
     (example,) = read_training(context.folder)
     assert example.negatives == ()
     assert summary["short_by_reason"] == {"answers": 1}
-    assert "1 training questions have fewer hard negatives than asked for." in summary["warnings"]
+    (said,) = (warning for warning in summary["warnings"] if "fewer hard" in warning)
+    assert "than asked for, and 1 of them none. training.jsonl says why" in said

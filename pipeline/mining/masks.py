@@ -18,6 +18,9 @@ from pipeline.texts import text_key
 _COPIES_A_LOOK = 128
 """Candidates that are held against the positives at once: most queries need the first few alone."""
 
+_ELSEWHERE = -1
+"""The number of words that aren't in the pool."""
+
 Mask = NDArray[np.bool_]
 
 
@@ -47,7 +50,7 @@ class Masks:
             (n, depth).
         """
         known = np.zeros(rows.shape, dtype=np.uint8)
-        if self._sources:
+        if self._sources is not None:
             known[self._sources.among(rows, sources)] = NUMBERS["same_document"]
         known[self._texts.among(rows, texts)] = NUMBERS["answers"]
         return known
@@ -84,10 +87,6 @@ class _Numbered:
     def _number(self, word: str) -> int:
         found = self._found.get(word)
         return self._numbers.get(self._identity(word), _ELSEWHERE) if found is None else found
-
-
-_ELSEWHERE = -1
-"""The number of words that aren't in the pool."""
 
 
 def near_copies(

@@ -32,8 +32,8 @@ from pipeline.settings import PrepSettings
 _QUERIES_A_CALL = 1024
 _QUERIES_A_LOOK = 128
 """Their positives are copied together: so few that the copies lie in memory that is there. Ours."""
-_HITS_A_CALL = 2**24
-"""Rows and scores of so many hits are held at once: a quarter of a gigabyte."""
+_HITS_A_CALL = 2**23
+"""Rows, scores and reasons of so many hits are held at once: a quarter of a gigabyte. Ours."""
 
 Rescore = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """A reranker: scores of (question, passage) pairs, in the order given."""

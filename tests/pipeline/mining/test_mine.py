@@ -151,6 +151,15 @@ def test_a_copy_of_a_positive_in_other_white_space_and_case_is_no_negative():
     assert mined.negatives == (("p-0002", pytest.approx(0.8)),)
 
 
+def test_a_passage_that_answers_in_another_spelling_than_the_positives_is_no_negative():
+    vectors = np.array([[0.9], [0.8]], dtype=np.float32)
+    pool = pool_of(vectors, ["the answer", "something else"])
+    wanted = Wanted(np.ones(1, np.float32), np.ones((1, 1), np.float32), ("x", "THE\u00a0answer"))
+    (mined,) = mine([wanted], pool, PrepSettings(hard_negatives=1))
+    assert mined.negatives == (("p-0001", pytest.approx(0.8)),)
+    assert mined.set_aside == {"answers": 1}
+
+
 def test_a_positive_outside_the_pool_still_sets_the_ceiling():
     vectors = np.array([[0.9], [0.3]], dtype=np.float32)
     wanted = Wanted(np.ones(1, dtype=np.float32), np.array([[0.5]], np.float32), ("away",))
@@ -243,6 +252,38 @@ def test_looking_for_near_copies_in_all_of_a_pool_copies_no_pool():
     recipe = PrepSettings(duplicate_similarity=0.9)
     peak = peak_bytes(lambda: miner.mine([far], recipe))
     assert peak < 1.2 * vectors.nbytes  # a block in float64 is nearly as much
+
+
+@pytest.mark.parametrize("rule", ["top", "percentage", "shifted"])
+def test_near_copies_that_are_looked_at_a_few_at_a_time_are_the_same(monkeypatch, rule):
+    random = np.random.default_rng(5)
+    vectors = random.normal(size=(90, 3)).astype(np.float32)
+    pool = pool_of(vectors)
+    queries = [Wanted(vectors[n], vectors[[n, n + 1]], (f"p-{n:04}",)) for n in range(20)]
+    recipe = PrepSettings(rule=rule, skip=2, duplicate_similarity=0.6, search_depth=60)
+    whole = mine(queries, pool, recipe)
+    assert any("near_copy" in one.set_aside for one in whole)
+    for query, one in zip(queries, whole, strict=True):
+        assert one.negatives == by_definition(query, pool, recipe)
+    monkeypatch.setattr("pipeline.mining.masks._COPIES_A_LOOK", 4)
+    assert mine(queries, pool, recipe) == whole
+
+
+def test_queries_whose_hits_are_held_a_few_at_a_time_are_mined_alike(monkeypatch):
+    vectors = np.random.default_rng(6).normal(size=(90, 4)).astype(np.float32)
+    queries = [
+        Wanted(vectors[n], vectors[[n]][: n % 3], (f"p-{n:04}",), f"{n}?") for n in range(20)
+    ]
+    recipe, miner = PrepSettings(search_depth=20, hard_negatives=9), Miner(pool_of(vectors))
+
+    def rescore(pairs):
+        return [len(question) * int(text[2:]) % 17 / 17 for question, text in pairs]
+
+    whole = [miner.mine(queries, recipe), miner.mine(queries, recipe, rescore=rescore)]
+    monkeypatch.setattr("pipeline.mining.mine._HITS_A_CALL", 50)
+    monkeypatch.setattr("pipeline.mining.mine._QUERIES_A_LOOK", 3)
+    assert [miner.mine(queries, recipe), miner.mine(queries, recipe, rescore=rescore)] == whole
+    assert {len(one.positive_scores) for one in whole[1]} == {0, 1}
 
 
 def test_one_document_with_all_passages_takes_no_memory_for_each_query():

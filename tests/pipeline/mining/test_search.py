@@ -211,3 +211,13 @@ def test_candidates_ranked_a_few_queries_at_a_time_give_the_same_hits(monkeypatc
     for one, other in zip(whole, few, strict=True):
         assert one.rows.tolist() == other.rows.tolist()
         assert one.scores.tolist() == other.scores.tolist()
+
+
+def test_a_pool_that_is_scored_at_once_is_ranked_a_few_queries_at_a_time(monkeypatch):
+    pool = a_pool(400, 16)
+    whole, done = ExactSearch(pool).search(pool[100:140], 50), []
+    monkeypatch.setattr("pipeline.mining.search._SCORES_AT_ONCE", 3000)
+    few = ExactSearch(pool).search(pool[100:140], 50, lambda *so_far: done.append(so_far))
+    assert few.rows.tolist() == whole.rows.tolist()
+    assert few.scores.tolist() == whole.scores.tolist()
+    assert done == [(7, 40), (14, 40), (21, 40), (28, 40), (35, 40), (40, 40)]

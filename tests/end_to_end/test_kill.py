@@ -120,7 +120,8 @@ def test_stop_ends_a_stage_that_then_goes_on(undisturbed):
         assert process.poll() is None
         time.sleep(0.005)
     out = cli("stop", RUN).out
-    assert "prep: ended" in out
+    # On a busy machine it may load for longer than the command waits.
+    assert "prep: ended" in out or "prep: still finishing its step; it ends by itself" in out
     said, _ = process.communicate(timeout=180)
     assert process.returncode == 130
     # One that doesn't look at requests in time, on a busy machine, gets a signal.
